@@ -9,83 +9,49 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tfrecords.shapes.language import (
-    action,
-    groups,
+    Writer,
     is_plural,
     join,
     noun_phrase,
-    pronoun,
     relation,
     same_height,
     sentence,
-    where,
 )
 from tfrecords.shapes.streams import Stream
 from tfrecords.shapes.world import MAX_CONCEPTS, Facts, Thing, concept_words, sample_facts
 
 MIN_WORDS = 8
 _ADJECTIVES = 0.25
-_DAYTIME = ("on a lovely day", "early in the morning", "on a bright afternoon", "today")
-_NIGHTTIME = ("at night", "at night", "late at night", "in the middle of the night")
-_OTHERS = (
-    "a dog",
-    "a cat",
-    "a horse",
-    "a rabbit",
-    "an old man",
-    "a little girl",
-    "some children",
-    "a group of friends",
-    "a train",
-    "a farmer",
-    "a goat",
-    "a tall bridge",
-    "a squirrel",
+
+
+def _phrases(text: str) -> list[str]:
+    return text.split(", ")
+
+
+_DAYTIME = _phrases("on a lovely day, early in the morning, on a bright afternoon, today")
+_NIGHTTIME = _phrases("at night, at night, late at night, in the middle of the night")
+_OTHERS = _phrases(
+    "a dog, a cat, a horse, a rabbit, an old man, a little girl, some children, "
+    "a group of friends, a train, a farmer, a goat, a tall bridge, a squirrel"
 )
-_DOING = (
-    "playing nearby",
-    "passing by",
-    "resting close by",
-    "not far away",
-    "in the distance",
+_DOING = _phrases("playing nearby, passing by, resting close by, not far away, in the distance")
+_TELLERS = _phrases(
+    "my brother took a picture of, our teacher made a drawing of, "
+    "the story begins with an image of, the visitors admired the view of, there was just, "
+    "nobody noticed"
 )
-_TELLERS = (
-    "my brother took a picture of",
-    "our teacher made a drawing of",
-    "the story begins with an image of",
-    "the visitors admired the view of",
-    "there was just",
-    "nobody noticed",
+_ELSEWHERE = _phrases(
+    "in the old library, at the crowded station, in a busy kitchen, behind the school, "
+    "at the village market, in the museum, around the playground, across the bridge"
 )
-_ELSEWHERE = (
-    "in the old library",
-    "at the crowded station",
-    "in a busy kitchen",
-    "behind the school",
-    "at the village market",
-    "in the museum",
-    "around the playground",
-    "across the bridge",
+_BUSY = _phrases(
+    "talk about the weather, look for a place to rest, listen to quiet music, "
+    "sell bread and cheese, wait for the next train, read their favourite books, "
+    "prepare dinner together, play an exciting game"
 )
-_BUSY = (
-    "talk about the weather",
-    "look for a place to rest",
-    "listen to quiet music",
-    "sell bread and cheese",
-    "wait for the next train",
-    "read their favourite books",
-    "prepare dinner together",
-    "play an exciting game",
-)
-_PEOPLE = (
-    "a few friends",
-    "two young women",
-    "several tourists",
-    "some children",
-    "three old men",
-    "many students",
-    "the neighbours",
-    "a couple of farmers",
+_PEOPLE = _phrases(
+    "a few friends, two young women, several tourists, some children, three old men, "
+    "many students, the neighbours, a couple of farmers"
 )
 
 
@@ -113,7 +79,7 @@ def tell(facts: Facts, stream: Stream, *, extras: float = 0.0) -> str:
             template = _above_that
         if stream.chance(extras / 2):
             template = _told
-        text = template(facts, stream)
+        text = template(Writer(facts, stream, _ADJECTIVES))
         if stream.chance(extras):
             text = sentence(text, "with", stream.pick(_OTHERS), stream.pick(_DOING))
         short = len(text.split()) < MIN_WORDS
@@ -137,88 +103,75 @@ def _mentioned(facts: Facts, stream: Stream) -> Facts:
     return facts
 
 
-def _with(facts: Facts, stream: Stream, found: list[list[Thing]]) -> str:
+def _with(writer: Writer) -> str:
     """Returns a phrase like `with the sun above it and two birds beside it`."""
-    main = facts.things[0]
     parts = []
-    for group in found:
-        doing = action(group, stream)[1] if len(group) == 1 and stream.chance(0.5) else ""
-        related = f"{relation(group[0], main, stream)} {pronoun([main])}"
-        parts.append(sentence(join(group), doing, related))
+    for group in writer.groups:
+        acts = len(group) == 1 and writer.stream.chance(0.5)
+        doing = writer.action(group)[1] if acts else ""
+        parts.append(sentence(join(group), doing, writer.relation_of(group)))
     return "with " + " and ".join(parts) if parts else ""
 
 
-def _main_clause(facts: Facts, stream: Stream) -> str:
-    main = facts.things[0]
-    verb, _ = action([main], stream)
-    return sentence(noun_phrase(main), verb, where(facts, main, stream, _ADJECTIVES))
+def _main_clause(writer: Writer) -> str:
+    verb, _ = writer.action()
+    return sentence(writer.subject, verb, writer.where())
 
 
-def _clause(group: list[Thing], main: Thing, stream: Stream) -> str:
+def _clause(writer: Writer, group: list[Thing]) -> str:
     """Returns a clause like `the sun shines above it`."""
-    verb, _ = action(group, stream)
-    return sentence(join(group), verb, relation(group[0], main, stream), pronoun([main]))
+    verb, _ = writer.action(group)
+    return sentence(join(group), verb, writer.relation_of(group))
 
 
-def _while(facts: Facts, stream: Stream) -> str:
-    found = groups(facts)
-    clauses = [_clause(group, facts.things[0], stream) for group in found[:1]]
-    link = stream.pick(("while", "and", "as"))
-    rest = [f"and {_clause(group, facts.things[0], stream)}" for group in found[1:]]
-    text = _main_clause(facts, stream)
-    return sentence(text, link, *clauses, *rest) if clauses else text
+def _doing(writer: Writer) -> str:
+    return writer.action()[1] if writer.stream.chance(0.7) else ""
 
 
-def _main_first(facts: Facts, stream: Stream) -> str:
-    main = facts.things[0]
-    found = groups(facts)
-    related = [f"{relation(main, group[0], stream)} {join(group)}" for group in found[:1]]
-    rest = [f"and {_clause(group, main, stream)}" for group in found[1:]]
-    return sentence(_main_clause(facts, stream), *related, *rest)
+def _while(writer: Writer) -> str:
+    clauses = [_clause(writer, group) for group in writer.groups[:1]]
+    link = writer.stream.pick(("while", "and", "as"))
+    clauses += [f"and {_clause(writer, group)}" for group in writer.groups[1:]]
+    return sentence(_main_clause(writer), link if clauses else "", *clauses)
 
 
-def _see(facts: Facts, stream: Stream) -> str:
-    main = facts.things[0]
-    start = stream.pick(("we can see", "here we see", "you can see"))
-    here = where(facts, main, stream, _ADJECTIVES)
-    doing = action([main], stream)[1] if stream.chance(0.7) else ""
-    return sentence(start, noun_phrase(main), doing, here, _with(facts, stream, groups(facts)))
+def _main_first(writer: Writer) -> str:
+    related = [writer.relation_to(group) for group in writer.groups[:1]]
+    related += [f"and {_clause(writer, group)}" for group in writer.groups[1:]]
+    return sentence(_main_clause(writer), *related)
 
 
-def _there(facts: Facts, stream: Stream) -> str:
-    main = facts.things[0]
-    here = where(facts, main, stream, _ADJECTIVES)
-    be = "there are" if is_plural([main]) else "there is"
-    company = _with(facts, stream, groups(facts))
-    if stream.chance(0.3):
-        return sentence(here, be, noun_phrase(main), company)
-    doing = action([main], stream)[1] if stream.chance(0.7) else ""
-    return sentence(be, noun_phrase(main), doing, here, company)
+def _see(writer: Writer) -> str:
+    start = writer.stream.pick(("we can see", "here we see", "you can see"))
+    here = writer.where()
+    return sentence(start, writer.subject, _doing(writer), here, _with(writer))
 
 
-def _above_that(facts: Facts, stream: Stream) -> str:
+def _there(writer: Writer) -> str:
+    here = writer.where()
+    be = "there are" if is_plural([writer.main]) else "there is"
+    company = _with(writer)
+    if writer.stream.chance(0.3):
+        return sentence(here, be, writer.subject, company)
+    return sentence(be, writer.subject, _doing(writer), here, company)
+
+
+def _above_that(writer: Writer) -> str:
     """Names the companions first: `the sun shines above a boat that sails on the sea`."""
-    main = facts.things[0]
-    found = groups(facts)
-    group = found[-1]
-    verb, _ = action(group, stream)
-    does, _ = action([main], stream)
-    rest = [f"and {_clause(other, main, stream)}" for other in found[:-1]]
-    if same_height(group[0], main) and stream.chance(0.5) and not is_plural(group):
-        return sentence(
-            noun_phrase(group[0]),
-            verb,
-            f"to the {stream.pick(('left', 'right'))} of",
-            noun_phrase(main),
-            where(facts, main, stream, _ADJECTIVES),
-            *rest,
-        )
-    start = sentence(join(group), verb, relation(group[0], main, stream), noun_phrase(main))
-    return sentence(start, "that", does, where(facts, main, stream, _ADJECTIVES), *rest)
+    *others, group = writer.groups
+    verb, _ = writer.action(group)
+    does, _ = writer.action()
+    rest = [f"and {_clause(writer, other)}" for other in others]
+    if same_height(group[0], writer.main) and writer.stream.chance(0.5) and not is_plural(group):
+        side = writer.stream.pick(("left", "right"))
+        start = f"{noun_phrase(group[0])} {verb} to the {side} of {writer.subject}"
+        return sentence(start, writer.where(), *rest)
+    related = relation(group[0], writer.main, writer.stream)
+    start = f"{join(group)} {verb} {related} {writer.subject} that {does}"
+    return sentence(start, writer.where(), *rest)
 
 
-def _told(facts: Facts, stream: Stream) -> str:
-    main = facts.things[0]
-    here = where(facts, main, stream, _ADJECTIVES)
-    company = _with(facts, stream, groups(facts))
-    return sentence(stream.pick(_TELLERS), noun_phrase(main), here, company)
+def _told(writer: Writer) -> str:
+    here = writer.where()
+    company = _with(writer)
+    return sentence(writer.stream.pick(_TELLERS), writer.subject, here, company)

@@ -1,4 +1,4 @@
-"""Words for things, places and relations, shared by captions and corpus."""
+"""Phrases for things, places and relations, shared by captions and corpus."""
 
 from __future__ import annotations
 
@@ -31,9 +31,28 @@ def noun_phrase(thing: Thing) -> str:
     return " ".join((article, *words))
 
 
-def pronoun(things: Sequence[Thing]) -> str:
-    """Returns `it` or `them`."""
-    return "them" if is_plural(things) else "it"
+def join(things: Sequence[Thing]) -> str:
+    """Joins noun phrases: `a boat`, `a boat and the sun`, `a boat, a bird and the sun`."""
+    *phrases, last = (noun_phrase(thing) for thing in things)
+    return f"{', '.join(phrases)} and {last}" if phrases else last
+
+
+def relation(thing: Thing, other: Thing, stream: Stream) -> str:
+    """Returns the fixed relation of two things: `above`, `in front of`, `beside`."""
+    zones = (thing.zone, other.zone)
+    if not same_height(thing, other):
+        higher = _HEIGHT[thing.zone] > _HEIGHT[other.zone]
+        return stream.pick(("above", "over") if higher else ("below", "under"))
+    if set(zones) == {"far", "surface"}:
+        return "near"
+    if set(zones) == {"far", "near"}:
+        return stream.pick(("behind" if thing.zone == "far" else "in front of", *_BESIDE))
+    return stream.pick(_BESIDE)
+
+
+def same_height(thing: Thing, other: Thing) -> bool:
+    """Returns whether two things are at the same height, not one above the other."""
+    return _HEIGHT[thing.zone] == _HEIGHT[other.zone]
 
 
 def is_plural(things: Sequence[Thing]) -> bool:
@@ -41,75 +60,62 @@ def is_plural(things: Sequence[Thing]) -> bool:
     return sum(thing.count for thing in things) > 1
 
 
-def join(things: Sequence[Thing], word: str = "and") -> str:
-    """Joins noun phrases: `a boat`, `a boat and the sun`, `a boat, a bird and the sun`."""
-    phrases = [noun_phrase(thing) for thing in things]
-    if len(phrases) == 1:
-        return phrases[0]
-    return f"{', '.join(phrases[:-1])} {word} {phrases[-1]}"
-
-
-def relation(thing: Thing, other: Thing, stream: Stream) -> str:
-    """Returns the fixed relation of two things: `above`, `in front of`, `beside`."""
-    here, there = KINDS[thing.kind].zone, KINDS[other.kind].zone
-    if _HEIGHT[here] > _HEIGHT[there]:
-        return stream.pick(("above", "over"))
-    if _HEIGHT[here] < _HEIGHT[there]:
-        return stream.pick(("below", "under"))
-    if (here, there) == ("near", "far"):
-        return stream.pick(("in front of", *_BESIDE))
-    if (here, there) == ("far", "near"):
-        return stream.pick(("behind", *_BESIDE))
-    if {here, there} == {"far", "surface"}:
-        return "near"
-    return stream.pick(_BESIDE)
-
-
-def groups(facts: Facts) -> list[list[Thing]]:
-    """Groups the companions of the main thing by height, nearest height first."""
-    main = _HEIGHT[KINDS[facts.things[0].kind].zone]
-    found: dict[int, list[Thing]] = {}
-    for thing in facts.things[1:]:
-        found.setdefault(abs(_HEIGHT[KINDS[thing.kind].zone] - main), []).append(thing)
-    return [found[distance] for distance in sorted(found)]
-
-
-def same_height(thing: Thing, other: Thing) -> bool:
-    """Returns whether two things are at the same height, not one above the other."""
-    return _HEIGHT[KINDS[thing.kind].zone] == _HEIGHT[KINDS[other.kind].zone]
-
-
-def where(facts: Facts, thing: Thing, stream: Stream, adjectives: float) -> str:
-    """Returns the place of a thing: `on the sea`, `on the calm sea`; empty if not mentioned.
-
-    Args:
-        facts: the scene.
-        thing: one of its things.
-        stream: chooses the words.
-        adjectives: probability of an adjective before the place's noun.
-    """
-    if facts.place is None:
-        return ""
-    place = PLACES[facts.place]
-    preposition = stream.pick(place.where[thing.zone])
-    return f"{preposition} the {place_noun(facts.place, stream, adjectives, facts.night)}"
-
-
-def place_noun(name: str, stream: Stream, adjectives: float, night: bool) -> str:
-    """Returns the noun of a place, with or without adjective: `sea` or `calm sea`."""
-    fitting = [word for word in PLACES[name].adjectives if not (night and word == "sunny")]
-    return f"{stream.pick(fitting)} {name}" if stream.chance(adjectives) else name
-
-
-def action(things: Sequence[Thing], stream: Stream) -> tuple[str, str]:
-    """Returns the things' action as finite verb and participle: `("sails", "sailing")`."""
-    verb = stream.pick(KINDS[things[0].kind].verbs)
-    single, doing = _IRREGULAR.get(verb, (verb + "s", verb.removesuffix("e") + "ing"))
-    if any(thing.kind != things[0].kind for thing in things):
-        verb, doing = "are", "being"
-    return (verb if is_plural(things) else single), doing
-
-
 def sentence(*parts: str) -> str:
     """Joins non-empty parts with single spaces."""
     return " ".join(part for part in parts if part)
+
+
+class Writer:
+    """Phrases about one scene.
+
+    Attributes:
+        facts: the scene.
+        main: its main thing.
+        subject: the noun phrase of the main thing.
+        groups: the other things by height, nearest height first.
+        stream: chooses the words.
+    """
+
+    def __init__(self, facts: Facts, stream: Stream, adjectives: float = 0.0) -> None:
+        """Describes `facts`; places have an adjective with the probability `adjectives`."""
+        self.facts, self.stream, self._adjectives = facts, stream, adjectives
+        self.main, *others = facts.things
+        self.subject = noun_phrase(self.main)
+        found: dict[int, list[Thing]] = {}
+        for thing in others:
+            distance = abs(_HEIGHT[thing.zone] - _HEIGHT[self.main.zone])
+            found.setdefault(distance, []).append(thing)
+        self.groups = [found[distance] for distance in sorted(found)]
+
+    def where(self, thing: Thing | None = None) -> str:
+        """Returns the place of a thing: `on the sea`, `on the calm sea`; empty if not mentioned."""
+        if self.facts.place is None:
+            return ""
+        preposition = self.stream.pick(PLACES[self.facts.place].where[(thing or self.main).zone])
+        return f"{preposition} the {self.place(self._adjectives)}"
+
+    def place(self, adjectives: float) -> str:
+        """Returns the noun of the place, with or without adjective: `sea` or `calm sea`."""
+        assert self.facts.place is not None
+        words = PLACES[self.facts.place].adjectives
+        fitting = [word for word in words if not (self.facts.night and word == "sunny")]
+        with_adjective = self.stream.chance(adjectives)
+        return sentence(self.stream.pick(fitting) if with_adjective else "", self.facts.place)
+
+    def action(self, things: Sequence[Thing] = ()) -> tuple[str, str]:
+        """Returns what things (or the main thing) do: `("sails", "sailing")`."""
+        things = things or [self.main]
+        verb = self.stream.pick(KINDS[things[0].kind].verbs)
+        single, doing = _IRREGULAR.get(verb, (verb + "s", verb.removesuffix("e") + "ing"))
+        if any(thing.kind != things[0].kind for thing in things):
+            verb, doing = "are", "being"
+        return (verb if is_plural(things) else single), doing
+
+    def relation_to(self, group: Sequence[Thing]) -> str:
+        """Returns the relation of the main thing to a group: `below a cloud and the sun`."""
+        return f"{relation(self.main, group[0], self.stream)} {join(group)}"
+
+    def relation_of(self, group: Sequence[Thing]) -> str:
+        """Returns the relation of a group to the main thing: `above it`."""
+        pronoun = "them" if is_plural([self.main]) else "it"
+        return f"{relation(group[0], self.main, self.stream)} {pronoun}"

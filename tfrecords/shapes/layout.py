@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tfrecords.shapes.streams import Stream
-from tfrecords.shapes.world import KINDS, PLACES, Facts, Thing, Zone
+from tfrecords.shapes.world import KINDS, PLACES, Facts, Zone
 
 _SCALES = {"big": 1.4, "small": 0.58, None: 1.0}
 # Ground first: things in the sky must fit above it. Also the drawing order, far before near.
@@ -29,9 +29,14 @@ class Placed:
     height: float
 
     @property
-    def center(self) -> float:
-        """Horizontal center."""
-        return self.left + self.width / 2
+    def right(self) -> float:
+        """Right edge."""
+        return self.left + self.width
+
+    @property
+    def bottom(self) -> float:
+        """Lower edge."""
+        return self.top + self.height
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,57 +56,52 @@ def lay_out(facts: Facts, stream: Stream) -> Scene:
     placed: list[Placed] = []
     for zone in _ORDER:
         for index, thing in enumerate(facts.things):
-            if KINDS[thing.kind].zone == zone:
-                for _ in range(thing.count):
-                    placed.append(_find_spot(facts, index, thing, zone, placed, stream))
+            for _ in range(thing.count if thing.zone == zone else 0):
+                placed.append(_find_spot(facts, index, placed, stream))
     return Scene(facts=facts, objects=tuple(placed))
 
 
-def _find_spot(
-    facts: Facts, index: int, thing: Thing, zone: Zone, placed: list[Placed], stream: Stream
-) -> Placed:
+def _find_spot(facts: Facts, index: int, placed: list[Placed], stream: Stream) -> Placed:
     assert facts.place is not None
-    kind = KINDS[thing.kind]
+    thing = facts.things[index]
+    kind, horizon = KINDS[thing.kind], PLACES[facts.place].horizon
     scale = _SCALES[thing.size] * stream.uniform(0.92, 1.05)
     if facts.place == "sky":
         scale *= 1.2
     for attempt in range(_TRIES):
         # Crowded pictures get smaller objects.
-        shrunk = scale * min(1.0, 1.1 - 0.8 * attempt / _TRIES)
-        width = kind.width * shrunk
+        width = kind.width * (scale * min(1.0, 1.1 - 0.8 * attempt / _TRIES))
         height = width * kind.aspect
-        top = _top(zone, PLACES[facts.place].horizon, height, stream)
+        if kind.zone == "sky":
+            top = stream.uniform(0.03, max(0.05, min(horizon, 0.97) - height - 0.02))
+        else:
+            top = stream.uniform(*_bottoms(kind.zone, horizon)) - height
         left = stream.uniform(0.02, 0.98 - width)
         spot = Placed(thing=index, left=left, top=top, width=width, height=height)
-        if top >= 0.02 and top + height <= 0.985 and _fits(spot, zone, facts, placed):
-            return spot
+        if top >= 0.02 and spot.bottom <= 0.985 and _fits(spot, facts, placed):
+            break
     return spot
 
 
-def _top(zone: Zone, horizon: float, height: float, stream: Stream) -> float:
-    """Draws the height of the upper edge of something in `zone`."""
-    if zone == "sky":
-        return stream.uniform(0.03, max(0.05, min(horizon, 0.97) - height - 0.02))
-    low, high = {
+def _bottoms(zone: Zone, horizon: float) -> tuple[float, float]:
+    """Returns the range of lower edges of things on the ground or water."""
+    return {
         "far": (horizon + 0.05, horizon + 0.14),
         "near": (0.84, 0.95),
         "surface": (horizon + 0.06, horizon + 0.18),
         "under": (horizon + 0.34, 0.96),
     }[zone]
-    return stream.uniform(low, high) - height
 
 
-def _high_up(other: Placed) -> float:
-    """Returns the lower limit of things above `other`, which may hang next to a treetop."""
-    return other.top + 0.35 * other.height
-
-
-def _fits(spot: Placed, zone: Zone, facts: Facts, placed: list[Placed]) -> bool:
+def _fits(spot: Placed, facts: Facts, placed: list[Placed]) -> bool:
+    zone = facts.things[spot.thing].zone
     for other in placed:
-        other_zone = KINDS[facts.things[other.thing].kind].zone
-        across = min(spot.left + spot.width, other.left + other.width) - max(spot.left, other.left)
-        down = min(spot.top + spot.height, other.top + other.height) - max(spot.top, other.top)
-        if zone == "sky" and other_zone != "sky" and spot.top + spot.height > _high_up(other):
+        other_zone = facts.things[other.thing].zone
+        across = min(spot.right, other.right) - max(spot.left, other.left)
+        down = min(spot.bottom, other.bottom) - max(spot.top, other.top)
+        # Things in the sky may hang next to a treetop.
+        treetop = other.top + 0.35 * other.height
+        if zone == "sky" and other_zone != "sky" and spot.bottom > treetop:
             return False
         if zone == "near" and other_zone == "far":
             if across > 0.25 * other.width and down > 0:
