@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,7 @@ def run_demo(
     """
     config = config if config is not None else shapes.get_config()
     raw = home / "raw" / "shapes"
-    make_shapes(raw, **dataclasses.asdict(options or ShapesOptions()))
+    make_shapes(raw, options or ShapesOptions())
     config.data.corpora = str(home / "records" / "corpora" / "shapes")
     config.data.images = str(home / "records" / "images" / "shapes")
     _build_records(raw, Path(config.data.corpora), Path(config.data.images))

@@ -17,14 +17,17 @@ from tfrecords.formats.detections.reading import DetectionSource
 from tfrecords.formats.paired.reading import PairedSource
 from tfrecords.formats.text.reading import parse_source
 from tfrecords.pictures.feature_options import BackboneOptions
-from tfrecords.shapes.dataset import make_shapes
+from tfrecords.shapes.dataset import ShapesOptions, make_shapes
 
 
 @pytest.fixture(scope="session")
 def raw(tmp_path_factory) -> Path:
     """A small version of the raw data set."""
     folder = tmp_path_factory.mktemp("raw") / "shapes"
-    make_shapes(folder, train_images=24, val_images=8, test_images=4, sentences=200, image_size=48)
+    options = ShapesOptions(
+        train_images=24, val_images=8, test_images=4, sentences=200, image_size=48
+    )
+    make_shapes(folder, options)
     return folder
 
 
@@ -111,7 +114,7 @@ def config(corpora, images):
 def pictures(tmp_path_factory) -> Path:
     """A raw data set of ten training and four validation images."""
     folder = tmp_path_factory.mktemp("pictures") / "raw"
-    make_shapes(folder, train_images=10, val_images=4, test_images=1, sentences=5)
+    make_shapes(folder, ShapesOptions(train_images=10, val_images=4, test_images=1, sentences=5))
     return folder
 
 

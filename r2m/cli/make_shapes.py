@@ -65,8 +65,7 @@ _SEED = define_whole(
 def main(argv: Sequence[str]) -> None:
     """Makes the data set that the flags describe."""
     del argv
-    make_shapes(
-        _OUTPUT.value,
+    options = ShapesOptions(
         train_images=_TRAIN_IMAGES.value,
         val_images=_VAL_IMAGES.value,
         test_images=_TEST_IMAGES.value,
@@ -74,6 +73,7 @@ def main(argv: Sequence[str]) -> None:
         image_size=_IMAGE_SIZE.value,
         seed=_SEED.value,
     )
+    make_shapes(_OUTPUT.value, options)
     logging.info(
         "%s holds %d + %d + %d pictures (train, val, test) and %d sentences.",
         _OUTPUT.value,

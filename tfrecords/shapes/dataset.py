@@ -6,12 +6,13 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 
 from tfrecords.core.errors import InputError
-from tfrecords.core.files import FULL_DISK, make_folder, sync_folder
+from tfrecords.core.files import clear_disk_errors, make_folder, sync_folder
 from tfrecords.shapes.captions import references
 from tfrecords.shapes.corpus import corpus_sentence
 from tfrecords.shapes.layout import Scene, lay_out
@@ -25,8 +26,6 @@ MANIFEST = "shapes.json"
 SMALLEST_IMAGE, LARGEST_IMAGE = 32, 1024
 # Number of consecutive repeated sentences after which the world has no new ones.
 _REPEATS = 20_000
-_KIND_IDS = {name: i for i, name in enumerate(KIND_WORDS, start=1)}
-_TAG_IDS = {name: i for i, name in enumerate(TAG_WORDS, start=1)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,16 +63,7 @@ class ShapesOptions:
         return {"train": self.train_images, "val": self.val_images, "test": self.test_images}
 
 
-def make_shapes(
-    folder: str | Path,
-    *,
-    train_images: int = 400,
-    val_images: int = 100,
-    test_images: int = 100,
-    sentences: int = 4000,
-    image_size: int = 96,
-    seed: int = 0,
-) -> None:
+def make_shapes(folder: str | Path, options: ShapesOptions) -> None:
     """Makes the embedded data set, unless it exists already.
 
     The folder contains
@@ -91,72 +81,48 @@ def make_shapes(
     except for sentences that are also a caption of the images.
 
     Args:
-        folder: the data set's folder; must not exist, be empty, or be an earlier result of the same
-            arguments, which is then kept unchanged.
-        train_images: number of pictures of the training split.
-        val_images: see `train_images`.
-        test_images: see `train_images`.
-        sentences: number of lines of the corpus.
-        image_size: width and height of the pictures in pixels.
-        seed: seed of the data set.
+        folder: the data set's folder; must not exist, be empty, or be an earlier result of equal
+            options, which is then kept unchanged.
+        options: sizes and seed of the data set.
 
     Raises:
-        InputError: the sizes are invalid; the folder contains something else, was made with other
-            arguments or has changed since; or no space is left.
+        InputError: the folder contains something else, was made with other options or has changed
+            since; or no space is left.
     """
     folder = Path(folder)
-    options = ShapesOptions(
-        train_images=train_images,
-        val_images=val_images,
-        test_images=test_images,
-        sentences=sentences,
-        image_size=image_size,
-        seed=seed,
-    )
-    if _is_there(folder, options):
+    if _is_complete(folder, options):
         return
     incomplete = folder.with_name(folder.name + ".incomplete")
-    try:
-        if incomplete.exists():
-            # Making it takes seconds, so an interrupted run is not resumed.
-            shutil.rmtree(incomplete)
-        make_folder(incomplete / "images")
-        _write(incomplete, options)
-        os.replace(incomplete, folder)  # noqa: PTH105 - the plain call is the atomic one
-        sync_folder(folder.parent)
-    except OSError as error:
-        shutil.rmtree(incomplete, ignore_errors=True)
-        if error.errno in FULL_DISK:
-            raise InputError(
-                f"no space left to make the shapes data set in {folder} ({error.strerror}); "
-                "nothing was kept: make room or choose another folder, and run it again"
-            ) from error
-        raise
+    with clear_disk_errors(folder, resumes=False):
+        try:
+            if incomplete.exists():
+                # Making it takes seconds, so an interrupted run is not resumed.
+                shutil.rmtree(incomplete)
+            make_folder(incomplete / "images")
+            _write(incomplete, options)
+            incomplete.replace(folder)
+            sync_folder(folder.parent)
+        except OSError:
+            shutil.rmtree(incomplete, ignore_errors=True)
+            raise
 
 
-def _is_there(folder: Path, options: ShapesOptions) -> bool:
+def _is_complete(folder: Path, options: ShapesOptions) -> bool:
     """Returns whether the folder already contains exactly this data set."""
-    if not folder.exists():
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
-    if not folder.is_dir():
-        raise InputError(f"{folder} is a file; the shapes data set needs a new folder")
-    manifest_path = folder / MANIFEST
-    if not manifest_path.is_file():
-        if any(folder.iterdir()):
-            raise InputError(
-                f"{folder} is not empty and holds no {MANIFEST}, so it is not a shapes data set: "
-                "choose a new folder"
-            )
-        return False
+    path = folder / MANIFEST
+    if not path.is_file():
+        state = f"is not empty and holds no {MANIFEST}" if folder.is_dir() else "is a file"
+        raise InputError(f"{folder} {state}, so it is not a shapes data set: choose a new folder")
     try:
-        manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
+        manifest = json.loads(path.read_text(encoding="utf-8"))
         found, files = manifest["options"], manifest["files"]
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{manifest_path} cannot be read ({error}): delete {folder}") from error
-    wanted = _identity(options)
+        raise InputError(f"{path} cannot be read ({error}): delete {folder}") from error
     differing = [
         f"{name}: there {found.get(name)}, asked for {value}"
-        for name, value in wanted.items()
+        for name, value in _identity(options).items()
         if found.get(name) != value
     ]
     if differing:
@@ -189,56 +155,49 @@ def _write(folder: Path, options: ShapesOptions) -> None:
             os.fsync(stream.fileno())
         sizes[name] = len(data)
 
-    def write_json(name: str, **content: object) -> None:
-        info = {"description": "The embedded world of shapes", "seed": options.seed}
-        write(name, json.dumps({"info": info, **content}, separators=(",", ":")).encode())
+    def write_lines(name: str, lines: Iterable[str]) -> None:
+        write(name, "".join(line + "\n" for line in lines).encode())
 
+    def write_coco(name: str, **content: object) -> None:
+        info = {"description": "The embedded world of shapes", "seed": options.seed}
+        content = {"info": info, "images": images, **content}
+        write(name, json.dumps(content, separators=(",", ":")).encode())
+
+    size = options.image_size
     images: list[dict] = []
     detections: list[dict] = []
     tags: list[dict] = []
     captions: list[dict] = []
-    for split, count in options.splits.items():
-        names = []
-        for index in range(count):
+    for split, number in options.splits.items():
+        names = [f"{split}_{index:06d}.png" for index in range(number)]
+        for index, name in enumerate(names):
             image_id = len(images) + 1
             key = (options.seed, split, index)
-            facts = sample_facts(Stream("facts", *key))
-            scene = lay_out(facts, Stream("layout", *key))
-            picture, boxes = render(scene, options.image_size, Stream("background", *key))
+            scene = lay_out(sample_facts(Stream("facts", *key)), Stream("layout", *key))
+            picture, boxes = render(scene, size, Stream("background", *key))
             encoded = io.BytesIO()
             picture.save(encoded, format="PNG")
-            names.append(f"{split}_{index:06d}.png")
-            write(f"images/{names[-1]}", encoded.getvalue())
-            images.append(
-                {
-                    "id": image_id,
-                    "file_name": names[-1],
-                    "width": options.image_size,
-                    "height": options.image_size,
-                }
-            )
-            seen, tagged = _annotations(scene, boxes, options.image_size, image_id)
+            write(f"images/{name}", encoded.getvalue())
+            images.append({"id": image_id, "file_name": name, "width": size, "height": size})
+            seen, tagged = _annotations(scene, boxes, size, image_id)
             detections += seen
             tags += tagged
             for caption in references(scene, Stream("captions", *key)):
                 captions.append({"id": len(captions) + 1, "image_id": image_id, "caption": caption})
-        write(f"{split}.txt", "".join(name + "\n" for name in names).encode())
-    write_json(
-        "detections.json", images=images, categories=_categories(_KIND_IDS), annotations=detections
-    )
-    write_json("tags.json", images=images, categories=_categories(_TAG_IDS), annotations=tags)
-    write_json("captions.json", images=images, annotations=captions)
+        write_lines(f"{split}.txt", names)
+    write_coco("detections.json", categories=_categories(KIND_WORDS), annotations=detections)
+    write_coco("tags.json", categories=_categories(TAG_WORDS), annotations=tags)
+    write_coco("captions.json", annotations=captions)
     used = {plain(caption["caption"]) for caption in captions}
-    lines = list(_sentences(options, used))
-    write("corpus.txt", "".join(line + "\n" for line in lines).encode())
+    write_lines("corpus.txt", _sentences(options, used))
     manifest = {"options": _identity(options), "files": dict(sizes)}
     write(MANIFEST, json.dumps(manifest, indent=1).encode())
     sync_folder(folder / "images")
     sync_folder(folder)
 
 
-def _categories(ids: dict[str, int]) -> list[dict]:
-    return [{"id": i, "name": name} for name, i in ids.items()]
+def _categories(words: Sequence[str]) -> list[dict]:
+    return [{"id": i, "name": word} for i, word in enumerate(words, start=1)]
 
 
 def _annotations(
@@ -246,47 +205,51 @@ def _annotations(
 ) -> tuple[list[dict], list[dict]]:
     """Returns annotations of an ideal detector and tagger, with high scores for main things."""
     facts = scene.facts
-    words = concept_words(facts)
-    scores = {word: round(0.99 - 0.04 * rank, 2) for rank, word in enumerate(words)}
-    first: dict[int, list[int]] = {}
-    detections = []
-    for placed, box in zip(scene.objects, boxes, strict=True):
-        bbox = [box.left, box.top, box.right - box.left, box.bottom - box.top]
-        first.setdefault(placed.thing, bbox)
-        kind = facts.things[placed.thing].kind
-        detections.append(_row(image_id, _KIND_IDS[kind], bbox, scores[kind]))
-    whole = [0, 0, size, size]
+    concepts = concept_words(facts)
+
+    def row(word: str, categories: Sequence[str], box: Box) -> dict:
+        left, top, right, bottom = box
+        return {
+            "image_id": image_id,
+            "category_id": categories.index(word) + 1,
+            "bbox": [left, top, right - left, bottom - top],
+            "score": round(0.99 - 0.04 * concepts.index(word), 2),
+        }
+
+    things = [placed.thing for placed in scene.objects]
+    detections = [
+        row(facts.things[thing].kind, KIND_WORDS, box)
+        for thing, box in zip(things, boxes, strict=True)
+    ]
+    whole, main = (0, 0, size, size), boxes[things.index(0)]
     tags = [
-        _row(image_id, _TAG_IDS[word], whole if word == facts.place else first[0], scores[word])
-        for word in words
-        if word in _TAG_IDS
+        row(word, TAG_WORDS, whole if word == facts.place else main)
+        for word in concepts
+        if word in TAG_WORDS
     ]
     return detections, tags
-
-
-def _row(image_id: int, category_id: int, bbox: list[int], score: float) -> dict:
-    return {"image_id": image_id, "category_id": category_id, "bbox": bbox, "score": score}
 
 
 def _sentences(options: ShapesOptions, captions: set[str]) -> Iterator[str]:
     """Yields different sentences, none of which is a caption of an image."""
     seen = set(captions)
-    found = index = repeated = 0
-    while found < options.sentences:
+    found = repeated = 0
+    for index in count():
         text = corpus_sentence(Stream("corpus", options.seed, index))
-        index += 1
-        if plain(text) in seen:
+        if plain(text) not in seen:
+            seen.add(plain(text))
+            yield text
+            found += 1
+            repeated = 0
+        else:
             repeated += 1
-            if repeated > _REPEATS:
-                raise InputError(
-                    f"the world of shapes has fewer than {options.sentences} different "
-                    f"sentences: about {found} were found; request fewer"
-                )
-            continue
-        repeated = 0
-        seen.add(plain(text))
-        found += 1
-        yield text
+        if found == options.sentences:
+            return
+        if repeated > _REPEATS:
+            raise InputError(
+                f"the world of shapes has fewer than {options.sentences} different "
+                f"sentences: about {found} were found; request fewer"
+            )
 
 
 def plain(text: str) -> str:

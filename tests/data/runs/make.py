@@ -32,7 +32,7 @@ from tfrecords.formats.detections.reading import DetectionSource
 from tfrecords.formats.paired.reading import PairedSource
 from tfrecords.formats.text.reading import parse_source
 from tfrecords.pictures.feature_options import BackboneOptions, FeatureOptions
-from tfrecords.shapes.dataset import make_shapes
+from tfrecords.shapes.dataset import ShapesOptions, make_shapes
 
 RUNS = json.loads(Path(__file__).with_name("settings.json").read_text(encoding="utf-8"))
 NETWORK = Path("network.weights.h5")
@@ -48,7 +48,10 @@ def config_of(run: dict[str, Any], **changes: Any) -> ConfigDict:
 def make_records() -> None:
     """The shapes data set as sentences, images and captions."""
     raw, records = Path("raw"), Path("records")
-    make_shapes(raw, train_images=8, val_images=3, test_images=1, sentences=60, image_size=32)
+    options = ShapesOptions(
+        train_images=8, val_images=3, test_images=1, sentences=60, image_size=32
+    )
+    make_shapes(raw, options)
     build_corpora(
         CorporaOptions(
             folder=records / "corpora",

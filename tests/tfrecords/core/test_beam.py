@@ -17,7 +17,7 @@ from tfrecords.core.records import Records
 from tfrecords.core.runners import Local, Runner, run_jobs
 from tfrecords.formats.detections.reading import DetectionSource
 from tfrecords.formats.text.sources import TextSource
-from tfrecords.shapes.dataset import make_shapes
+from tfrecords.shapes.dataset import ShapesOptions, make_shapes
 
 pytest.importorskip("apache_beam", reason="the extra [beam] is not installed")
 
@@ -63,7 +63,7 @@ def everything_in(records: Records) -> set[tuple[str, bytes]]:
 
 def test_builders_make_the_same_records(tmp_path: Path) -> None:
     raw = tmp_path / "raw"
-    make_shapes(raw, train_images=12, val_images=4, test_images=4, sentences=300)
+    make_shapes(raw, ShapesOptions(train_images=12, val_images=4, test_images=4, sentences=300))
 
     def build(folder: Path, runner: Runner) -> list[Records]:
         corpora = build_corpora(

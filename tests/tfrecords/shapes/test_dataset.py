@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -16,17 +17,11 @@ from PIL import Image
 
 from tfrecords.core.errors import InputError
 from tfrecords.shapes import dataset
-from tfrecords.shapes.dataset import make_shapes, plain
+from tfrecords.shapes.dataset import ShapesOptions, make_shapes, plain
 from tfrecords.shapes.streams import Stream
 from tfrecords.shapes.world import concept_words, sample_facts
 
-_SMALL = {
-    "train_images": 6,
-    "val_images": 3,
-    "test_images": 2,
-    "sentences": 50,
-    "image_size": 48,
-}
+_SMALL = ShapesOptions(train_images=6, val_images=3, test_images=2, sentences=50, image_size=48)
 
 
 def _digests(folder: Path) -> dict[str, str]:
@@ -41,7 +36,7 @@ def _digests(folder: Path) -> dict[str, str]:
 def full(tmp_path_factory) -> Path:
     """The text of the data set at its default size, pictures kept small."""
     folder = tmp_path_factory.mktemp("shapes") / "full"
-    make_shapes(folder, image_size=32)
+    make_shapes(folder, ShapesOptions(image_size=32))
     return folder
 
 
@@ -50,15 +45,15 @@ def _load(folder: Path, name: str) -> dict:
 
 
 def test_the_same_arguments_give_the_same_bytes(tmp_path):
-    make_shapes(tmp_path / "a", **_SMALL)
+    make_shapes(tmp_path / "a", _SMALL)
     # Another process, with another hash seed.
     script = (
-        "from tfrecords.shapes.dataset import make_shapes; "
-        f"make_shapes({str(tmp_path / 'b')!r}, **{_SMALL!r})"
+        "from tfrecords.shapes.dataset import ShapesOptions, make_shapes; "
+        f"make_shapes({str(tmp_path / 'b')!r}, {_SMALL!r})"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", script], check=True, env=environment)
-    make_shapes(tmp_path / "c", **_SMALL, seed=1)
+    make_shapes(tmp_path / "c", replace(_SMALL, seed=1))
     assert _digests(tmp_path / "a") == _digests(tmp_path / "b")
     other = _digests(tmp_path / "c")
     same = {name for name, digest in _digests(tmp_path / "a").items() if other[name] == digest}
@@ -67,7 +62,7 @@ def test_the_same_arguments_give_the_same_bytes(tmp_path):
 
 def test_texts_are_golden(tmp_path):
     """Fails when the data set changes: raise FORMAT_VERSION then, so that old folders are told."""
-    make_shapes(tmp_path / "a", **_SMALL)
+    make_shapes(tmp_path / "a", _SMALL)
     digests = _digests(tmp_path / "a")
     # Not the boxes and pictures: another Pillow may round an outline differently.
     golden = {"corpus.txt": "4ae75fd7b54f80c6", "captions.json": "070c006f73c4362a"}
@@ -76,7 +71,7 @@ def test_texts_are_golden(tmp_path):
 
 def test_sizes_follow_the_arguments_and_files_agree(tmp_path):
     folder = tmp_path / "shapes"
-    make_shapes(folder, **_SMALL)
+    make_shapes(folder, _SMALL)
     splits = {
         name: (folder / f"{name}.txt").read_text().split() for name in ("train", "val", "test")
     }
@@ -129,8 +124,8 @@ def test_corpus_is_disjoint_from_the_captions_and_shares_their_words(full):
 
 
 def test_a_larger_data_set_begins_with_the_smaller(tmp_path):
-    make_shapes(tmp_path / "a", **_SMALL)
-    make_shapes(tmp_path / "b", **{**_SMALL, "train_images": 8})
+    make_shapes(tmp_path / "a", _SMALL)
+    make_shapes(tmp_path / "b", replace(_SMALL, train_images=8))
     small, large = (_digests(tmp_path / name) for name in "ab")
     shared = [name for name in small if name.startswith("images/")]
     assert len(shared) == 11
@@ -138,24 +133,24 @@ def test_a_larger_data_set_begins_with_the_smaller(tmp_path):
 
 
 def test_a_second_call_keeps_what_is_there(tmp_path, monkeypatch):
-    make_shapes(tmp_path / "a", **_SMALL)
+    make_shapes(tmp_path / "a", _SMALL)
     monkeypatch.setattr(dataset, "_write", None)
-    make_shapes(tmp_path / "a", **_SMALL)
+    make_shapes(tmp_path / "a", _SMALL)
     with pytest.raises(InputError, match="seed: there 0, asked for 3") as error:
-        make_shapes(tmp_path / "a", **{**_SMALL, "seed": 3, "image_size": 64})
+        make_shapes(tmp_path / "a", replace(_SMALL, seed=3, image_size=64))
     assert "image_size: there 48, asked for 64" in str(error.value)
     assert "sentences" not in str(error.value)
 
 
 def test_a_changed_data_set_is_not_taken_for_whole(tmp_path):
-    make_shapes(tmp_path / "a", **_SMALL)
+    make_shapes(tmp_path / "a", _SMALL)
     corpus = tmp_path / "a" / "corpus.txt"
     corpus.write_bytes(corpus.read_bytes()[:-10])
     with pytest.raises(InputError, match=r"corpus.txt was changed"):
-        make_shapes(tmp_path / "a", **_SMALL)
+        make_shapes(tmp_path / "a", _SMALL)
     corpus.unlink()
     with pytest.raises(InputError, match="missing"):
-        make_shapes(tmp_path / "a", **_SMALL)
+        make_shapes(tmp_path / "a", _SMALL)
 
 
 def test_an_interrupted_run_leaves_nothing_that_looks_whole(tmp_path, monkeypatch):
@@ -165,10 +160,10 @@ def test_an_interrupted_run_leaves_nothing_that_looks_whole(tmp_path, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(dataset, "_sentences", killed)
         with pytest.raises(KeyboardInterrupt):
-            make_shapes(tmp_path / "a", **_SMALL)
+            make_shapes(tmp_path / "a", _SMALL)
     assert not (tmp_path / "a").exists()
-    make_shapes(tmp_path / "a", **_SMALL)
-    make_shapes(tmp_path / "b", **_SMALL)
+    make_shapes(tmp_path / "a", _SMALL)
+    make_shapes(tmp_path / "b", _SMALL)
     assert _digests(tmp_path / "a") == _digests(tmp_path / "b")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
@@ -179,7 +174,7 @@ def test_no_space_left_is_told_and_leaves_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(InputError, match=r"no space left .*shapes"):
-        make_shapes(tmp_path / "shapes", **_SMALL)
+        make_shapes(tmp_path / "shapes", _SMALL)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -187,12 +182,12 @@ def test_foreign_folders_are_left_alone(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "mine.txt").write_text("mine")
     with pytest.raises(InputError, match=r"not a shapes data set"):
-        make_shapes(tmp_path / "a", **_SMALL)
+        make_shapes(tmp_path / "a", _SMALL)
     assert (tmp_path / "a" / "mine.txt").read_text() == "mine"
     with pytest.raises(InputError, match="is a file"):
-        make_shapes(tmp_path / "a" / "mine.txt", **_SMALL)
+        make_shapes(tmp_path / "a" / "mine.txt", _SMALL)
     (tmp_path / "empty").mkdir()
-    make_shapes(tmp_path / "empty", **_SMALL)
+    make_shapes(tmp_path / "empty", _SMALL)
     assert (tmp_path / "empty" / "shapes.json").is_file()
 
 
@@ -202,19 +197,19 @@ def test_foreign_folders_are_left_alone(tmp_path):
 )
 def test_impossible_sizes_are_refused(tmp_path, name, value):
     with pytest.raises(InputError, match=name):
-        make_shapes(tmp_path / "a", **{**_SMALL, name: value})
+        make_shapes(tmp_path / "a", replace(_SMALL, **{name: value}))
 
 
 def test_more_sentences_than_the_world_can_tell(tmp_path, monkeypatch):
     monkeypatch.setattr(dataset, "corpus_sentence", lambda stream: "a boat sails on the sea.")
     with pytest.raises(InputError, match=r"fewer than 50 different sentences: .* 1 were found"):
-        make_shapes(tmp_path / "a", **_SMALL)
+        make_shapes(tmp_path / "a", _SMALL)
     assert not (tmp_path / "a").exists()
 
 
 def test_command_line(tmp_path):
     command = [sys.executable, "-m", "r2m.cli.make_shapes", f"--output={tmp_path / 'a'}"]
-    flags = [f"--{name}={value}" for name, value in _SMALL.items()]
+    flags = [f"--{name}={value}" for name, value in asdict(_SMALL).items()]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([*command, *flags], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
