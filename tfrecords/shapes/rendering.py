@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from PIL import Image, ImageDraw
 
 from tfrecords.shapes.layout import Scene
-from tfrecords.shapes.sprites import PAINTS, WHITE, Color, draw_sprite, mix
+from tfrecords.shapes.sprites import WHITE, draw_sprite, mix
 from tfrecords.shapes.streams import Stream
-from tfrecords.shapes.world import PLACES
+from tfrecords.shapes.world import PAINTS, PLACES, Color
 
 # Left, top, right and bottom of an object in whole pixels; right and bottom are exclusive.
 Box = tuple[int, int, int, int]

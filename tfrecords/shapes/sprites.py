@@ -8,19 +8,12 @@ from typing import Literal, NamedTuple
 
 from PIL import Image, ImageDraw
 
-Color = tuple[int, int, int]
+from tfrecords.shapes.world import PAINTS, Color
+
 Point = tuple[float, float]
 # A color, or the share by which the thing's paint is lighter (positive) or darker (negative).
 Tone = Color | float
 
-PAINTS: dict[str, Color] = {
-    "red": (222, 50, 46),
-    "blue": (40, 92, 214),
-    "green": (38, 150, 66),
-    "yellow": (250, 206, 36),
-    "purple": (132, 62, 182),
-    "pink": (246, 128, 182),
-}
 WHITE: Color = (252, 252, 250)
 _SHADOW: Color = (24, 20, 40)
 _INK: Color = (52, 52, 64)
@@ -36,14 +29,6 @@ _WING: Color = (78, 54, 48)
 _BODY: Color = (112, 78, 62)
 _STRIPE: Color = (204, 66, 58)
 _SKIN: Color = (84, 106, 134)
-_RAINBOW: tuple[Color, ...] = (
-    (226, 62, 56),
-    (246, 150, 50),
-    (252, 216, 60),
-    (72, 172, 84),
-    (60, 116, 216),
-    (138, 76, 186),
-)
 _PAINT, _EDGE = 0.0, -0.35
 
 
@@ -180,6 +165,7 @@ def _stripe(top: float, bottom: float) -> list[Point]:
     return [(0.3 - high, top), (0.7 + high, top), (0.7 + low, bottom), (0.3 - low, bottom)]
 
 
+# Sums like 0.4 + 0.02 keep the rounding of pictures made before: 0.42 is a slightly smaller number.
 DRAWINGS: dict[str, tuple[Stroke, ...]] = {
     "airplane": (
         Stroke("polygon", "4,8 17,8 32,46 12,52", _PAINT, _EDGE),
@@ -290,8 +276,13 @@ DRAWINGS: dict[str, tuple[Stroke, ...]] = {
         Stroke("ellipse", _discs([(0.64, 0.56)], 0.13, 0.13), (232, 220, 164)),
         Stroke("ellipse", _discs([(0.36, 0.7)], 0.07, 0.07), (232, 220, 164)),
     ),
-    "rainbow": tuple(
-        Stroke("polygon", _band(index), color) for index, color in enumerate(_RAINBOW)
+    "rainbow": (
+        Stroke("polygon", _band(0), (226, 62, 56)),
+        Stroke("polygon", _band(1), (246, 150, 50)),
+        Stroke("polygon", _band(2), (252, 216, 60)),
+        Stroke("polygon", _band(3), (72, 172, 84)),
+        Stroke("polygon", _band(4), (60, 116, 216)),
+        Stroke("polygon", _band(5), (138, 76, 186)),
     ),
     "snowman": (
         Stroke("line", "16,50 2,36", _WOOD),

@@ -17,8 +17,17 @@ from typing import Literal
 from tfrecords.shapes.streams import Stream
 
 Zone = Literal["sky", "far", "near", "surface", "under"]
+Color = tuple[int, int, int]
 MAX_CONCEPTS = 5
-COLORS = ("red", "blue", "green", "yellow", "purple", "pink")
+PAINTS: dict[str, Color] = {
+    "red": (222, 50, 46),
+    "blue": (40, 92, 214),
+    "green": (38, 150, 66),
+    "yellow": (250, 206, 36),
+    "purple": (132, 62, 182),
+    "pink": (246, 128, 182),
+}
+COLORS = tuple(PAINTS)
 SIZES = ("big", "small")
 _LIGHTS = ("moon", "star")
 
