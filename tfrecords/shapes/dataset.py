@@ -57,11 +57,6 @@ class ShapesOptions:
                 f"found {self.image_size}"
             )
 
-    @property
-    def splits(self) -> dict[str, int]:
-        """Number of images per split."""
-        return {"train": self.train_images, "val": self.val_images, "test": self.test_images}
-
 
 def make_shapes(folder: str | Path, options: ShapesOptions) -> None:
     """Makes the embedded data set, unless it exists already.
@@ -168,7 +163,8 @@ def _write(folder: Path, options: ShapesOptions) -> None:
     detections: list[dict] = []
     tags: list[dict] = []
     captions: list[dict] = []
-    for split, number in options.splits.items():
+    for split in ("train", "val", "test"):
+        number = getattr(options, f"{split}_images")
         names = [f"{split}_{index:06d}.png" for index in range(number)]
         for index, name in enumerate(names):
             image_id = len(images) + 1
