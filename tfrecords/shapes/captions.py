@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -16,8 +17,8 @@ _PICTURES = ("a picture of", "a view of", "a drawing of", "an image of")
 
 def references(scene: Scene, stream: Stream) -> list[str]:
     """Returns five different true captions of a scene."""
-    sides = partial(_sides, scene)
-    templates = [_plain, _around, _listed, _picture, _doing, _place_first, sides]
+    templates: list[Callable[[Writer], str]]
+    templates = [_plain, _around, _listed, _picture, _doing, _place_first, partial(_sides, scene)]
     found: dict[str, None] = {}
     turn = 0
     mixed = stream.shuffled(templates)

@@ -119,8 +119,8 @@ def test_boxes_hold_all_pixels_of_their_objects_and_are_tight(size):
             nothing, _ = render(replace(scene, objects=()), size, Stream("background", index))
             changed = ImageChops.difference(with_it, nothing).getbbox()
             assert changed is not None
-            assert box.left <= changed[0] and box.top <= changed[1]
-            assert box.right >= changed[2] and box.bottom >= changed[3]
+            assert box[0] <= changed[0] and box[1] <= changed[1]
+            assert box[2] >= changed[2] and box[3] >= changed[3]
             slack = [abs(a - b) for a, b in zip(box, changed, strict=True)]
             assert max(slack) <= 2
 
