@@ -19,7 +19,7 @@ from typing import Any
 
 from absl import flags
 
-from r2m.cli import building, region_flags
+from r2m.cli import building, image_flags, region_flags
 from r2m.cli.flag_groups import FEATURES, INPUT, OUTPUT, TEXT
 from r2m.cli.launch import run
 from r2m.cli.number_flags import define_whole
@@ -40,13 +40,7 @@ _CAPTIONS = define_texts(
     group=INPUT,
     value="[SPLIT=][FORMAT:]PATH",
 )
-_SPLIT = define_texts(
-    "split",
-    [],
-    "SPLIT=FILE with one image name per line; images that are in no list are left out.",
-    group=INPUT,
-    value="SPLIT=FILE",
-)
+image_flags.define_split_flag("; images that are in no list are left out.")
 _IMAGES = define_texts(
     "images",
     [],
@@ -116,7 +110,7 @@ _OPTIONS: list[flags.FlagHolder[Any]] = [
 building.define_backbone_flags()
 building.define_view_flags()
 region_flags.define_region_flags()
-building.define_build_flags("captions", split="each split")
+building.define_build_flags("captions")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -124,13 +118,11 @@ def main(argv: Sequence[str]) -> None:
     from tfrecords.builders.captions.build import CaptionsOptions, build_captions
     from tfrecords.formats.features.opening import open_feature_store
     from tfrecords.formats.paired.reading import PairedSource
-    from tfrecords.pictures.image_names import parse_splits
 
     records = build_captions(
         CaptionsOptions(
             captions=tuple(PairedSource.parse(text) for text in _CAPTIONS.value),
             data_dir=Path(_DATA_DIR.value) if _DATA_DIR.value else None,
-            splits=parse_splits(_SPLIT.value),
             images=tuple(map(Path, _IMAGES.value)),
             store=open_feature_store(_FEATURES.value) if _FEATURES.value else None,
             vocabulary=Path(_VOCABULARY.value) if _VOCABULARY.value else None,

@@ -11,17 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from absl import app, flags
 
-from r2m.cli.building import (
-    backbone_options,
-    build_options,
-    define_backbone_flags,
-    define_build_flags,
-    define_view_flags,
-)
+from r2m.cli import building, image_flags
 from r2m.cli.flag_groups import CONCEPTS, FEATURES, INPUT, OUTPUT
 from r2m.cli.launch import run
 from r2m.cli.number_flags import define_whole
@@ -53,14 +46,7 @@ _DETECTIONS = define_texts(
     group=INPUT,
     value="PATH[,...]",
 )
-_SPLIT = define_texts(
-    "split",
-    [],
-    "SPLIT=FILE with one image name per line, e.g. train=train.txt; once per split. Default: one "
-    "split `images` of all.",
-    group=INPUT,
-    value="SPLIT=FILE",
-)
+image_flags.define_split_flag()
 define_whole("max_concepts", 5, "Maximum number of concepts per image.", least=1, group=CONCEPTS)
 define_choice(
     "concept_order",
@@ -98,11 +84,11 @@ define_switch(
     "Keep images without concepts in splits other than train.",
     group=CONCEPTS,
 )
-define_backbone_flags()
-define_view_flags()
+building.define_backbone_flags()
+building.define_view_flags()
 define_switch("store_grid", False, "Also store the feature map, not only its mean.", group=FEATURES)
 define_switch("store_pixels", True, "Store the bytes of the image files.", group=OUTPUT)
-define_build_flags("images", split="each split")
+building.define_build_flags("images")
 
 _SAME_NAME = [
     *("max_concepts", "concept_order", "min_concept_count", "keep_images_without_concepts"),
@@ -114,22 +100,19 @@ def main(argv: Sequence[str]) -> int | None:
     """Reads the flags and builds the records."""
     from tfrecords.builders.images.build import ImagesOptions, build_images
     from tfrecords.formats.detections.reading import DetectionSource
-    from tfrecords.pictures.image_names import parse_splits
 
     if flags.FLAGS["reference_splits"].present and not _REFERENCES.value:
         raise app.UsageError("--reference_splits requires --references=FILE")
-    same: dict[str, Any] = {n: flags.FLAGS[n].value for n in _SAME_NAME}
     records = build_images(
         ImagesOptions(
             images=Path(_IMAGES.value),
             corpora=Path(_CORPORA.value),
             detections=tuple(DetectionSource.parse(text) for text in _DETECTIONS.value),
-            splits=parse_splits(_SPLIT.value),
             references=Path(_REFERENCES.value) if _REFERENCES.value else None,
             reference_splits=tuple(_REFERENCE_SPLITS.value),
-            **same,
-            **backbone_options(),
-            **build_options("images"),
+            **building.flag_values(*_SAME_NAME),
+            **building.backbone_options(),
+            **building.build_options("images"),
         )
     )
     print_records(records)

@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 _SHARED = ("shards", "seed", "overwrite", "strict")
 
 
-def define_build_flags(kind: str, *, split: str, ordered: bool = False) -> None:
+def define_build_flags(kind: str, *, split: str = "each split", runs_network: bool = False) -> None:
     """Defines the flags of the output folder and of the way records are written.
 
     Args:
         kind: kind of the records.
         split: split, or splits, whose files --shards counts.
-        ordered: whether the records keep the order of their sources, which needs no seed.
+        runs_network: whether a build is mainly the run of a network over images, in their order
+            (which needs no seed). A network uses all processors by itself, and needs its memory
+            once per process; a stopped run restarts its unfinished shards.
     """
     define_text(
         "name",
@@ -46,12 +48,15 @@ def define_build_flags(kind: str, *, split: str, ordered: bool = False) -> None:
         group=OUTPUT,
         value="FOLDER",
     )
-    if not ordered:
+    if not runs_network:
         define_whole("seed", 0, "Seed of the order of the records.", least=0, group=OUTPUT)
-    define_whole("shards", 8, f"Number of files of {split}.", least=1, most=99_999, group=OUTPUT)
+    shards, workers = (64, 1) if runs_network else (8, os.cpu_count() or 1)
+    define_whole(
+        "shards", shards, f"Number of files of {split}.", least=1, most=99_999, group=OUTPUT
+    )
     define_whole(
         "workers",
-        os.cpu_count() or 1,
+        workers,
         "Number of processes. The records are the same with any number.",
         least=1,
         most=4_096,
@@ -84,6 +89,11 @@ def define_build_flags(kind: str, *, split: str, ordered: bool = False) -> None:
     )
 
 
+def flag_values(*names: str) -> dict[str, Any]:
+    """Returns the values of flags, by name."""
+    return {name: flags.FLAGS[name].value for name in names}
+
+
 def build_options(kind: str) -> dict[str, Any]:
     """Returns the values of these flags, by the field names of the build's options.
 
@@ -97,7 +107,7 @@ def build_options(kind: str) -> dict[str, Any]:
     # Any folder name is valid, but not every shard name.
     words = re.findall(r"[a-z0-9]+", folder.resolve().name.lower())
     fallback = "_".join(words).lstrip("0123456789_") or kind
-    shared = {flag: flags.FLAGS[flag].value for flag in _SHARED if flag in flags.FLAGS}
+    shared = flag_values(*(flag for flag in _SHARED if flag in flags.FLAGS))
     return {"name": name or fallback, "folder": folder, "runner": _runner(), **shared}
 
 
@@ -230,18 +240,14 @@ def backbone_options(layer: str | None = None, **view: Any) -> dict[str, Any]:
     """
     from tfrecords.pictures.feature_options import BackboneOptions, FeatureOptions
 
-    def given(*names: str) -> dict[str, Any]:
-        return {name: flags.FLAGS[name].value for name in names}
-
-    network = given("weights", "image_size", "alpha", "batch_size")
+    network = flag_values("weights", "image_size", "alpha", "batch_size")
     name = flags.FLAGS["backbone"].value
     return {
         "backbone": BackboneOptions(name=name, layer=layer, **network) if name else None,
         "features": FeatureOptions(
-            **given("short_side", "average_mirrored", "dtype"), **_views(), **view
+            **flag_values("short_side", "average_mirrored", "dtype"), **_views(), **view
         ),
-        "max_pixels": image_flags.max_pixels(),
-        "recursive": image_flags.recursive(),
+        **image_flags.image_options(),
     }
 
 
@@ -249,7 +255,7 @@ def _runner() -> Runner:
     from tfrecords.core.beam import Beam
     from tfrecords.core.runners import Local
 
-    given: dict[str, Any] = {n: flags.FLAGS[n].value for n in ("runner", "beam_options", "workers")}
+    given = flag_values("runner", "beam_options", "workers")
     if given["runner"]:
         return Beam(given["runner"], tuple(given["beam_options"]))
     if given["beam_options"]:

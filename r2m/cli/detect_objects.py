@@ -22,12 +22,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from absl import flags
-
-from r2m.cli import image_flags
-from r2m.cli.building import build_options, define_build_flags
+from r2m.cli import building, image_flags
 from r2m.cli.flag_groups import INPUT, MODEL
 from r2m.cli.launch import run
 from r2m.cli.number_flags import define_number, define_whole
@@ -50,14 +46,7 @@ _DETECTOR = define_text(
     value="KIND:MODEL",
 )
 _IMAGES = define_text("images", None, "Folder with the image files.", group=INPUT, value="FOLDER")
-_SPLIT = define_texts(
-    "split",
-    [],
-    "SPLIT=FILE with one image name per line, e.g. train=train.txt; once per split. Default: one "
-    "split `images` of all.",
-    group=INPUT,
-    value="SPLIT=FILE",
-)
+image_flags.define_split_flag()
 _LABEL_MAP = define_text(
     "label_map",
     None,
@@ -95,32 +84,22 @@ _PROMPTS = define_texts(
     value="SENTENCE",
 )
 image_flags.define_image_flags()
-define_build_flags("detections", split="each split", ordered=True)
-# A detector uses all processors by itself, and needs its memory once per process. A stopped run
-# restarts its unfinished shards.
-flags.FLAGS.set_default("workers", 1)
-flags.FLAGS.set_default("shards", 64)
+building.define_build_flags("detections", runs_network=True)
 
 
 def main(argv: Sequence[str]) -> int | None:
     """Reads the flags and builds the records."""
     from tfrecords.builders.detections.build import DetectionsOptions, build_detections
-    from tfrecords.pictures.image_names import parse_splits
 
-    same: dict[str, Any] = {
-        n: flags.FLAGS[n].value for n in ("min_score", "max_detections", "batch_size", "crops")
-    }
     records = build_detections(
         DetectionsOptions(
             detector=_DETECTOR.value,
             images=Path(_IMAGES.value) if _IMAGES.value else None,
-            splits=parse_splits(_SPLIT.value),
             label_map=Path(_LABEL_MAP.value) if _LABEL_MAP.value else None,
-            max_pixels=image_flags.max_pixels(),
-            recursive=image_flags.recursive(),
             prompts=tuple(_PROMPTS.value),
-            **same,
-            **build_options("detections"),
+            **building.flag_values("min_score", "max_detections", "batch_size", "crops"),
+            **image_flags.image_options(),
+            **building.build_options("detections"),
         )
     )
     print_records(records)

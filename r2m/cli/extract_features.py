@@ -20,20 +20,14 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from absl import app, flags
+from absl import app
 
-from r2m.cli import region_flags
-from r2m.cli.building import (
-    backbone_options,
-    build_options,
-    define_backbone_flags,
-    define_build_flags,
-)
+from r2m.cli import building, image_flags, region_flags
 from r2m.cli.flag_groups import FEATURES, INPUT
 from r2m.cli.launch import run
 from r2m.cli.number_flags import define_whole
 from r2m.cli.record_reports import print_records
-from r2m.cli.value_flags import define_switch, define_text, define_texts
+from r2m.cli.value_flags import define_switch, define_text
 
 _IMAGES = define_text("images", None, "Folder with the image files.", group=INPUT, value="FOLDER")
 _FROM = define_text(
@@ -47,14 +41,7 @@ _FROM = define_text(
     group=INPUT,
     value="KIND:PATH",
 )
-_SPLIT = define_texts(
-    "split",
-    [],
-    "SPLIT=FILE with one image name per line, e.g. train=train.txt; once per split. Default: one "
-    "split `images` of all.",
-    group=INPUT,
-    value="SPLIT=FILE",
-)
+image_flags.define_split_flag()
 _GRID = define_text(
     "grid",
     "none",
@@ -81,20 +68,15 @@ _CROPS = define_whole(
 _UNIT_NORM = define_switch(
     "unit_norm", False, "Divide every vector by its L2 norm.", group=FEATURES
 )
-define_backbone_flags()
+building.define_backbone_flags()
 region_flags.define_region_flags()
-define_build_flags("features", split="each split", ordered=True)
-# A network uses all processors by itself, and needs GPU memory once per process. A stopped run
-# restarts its unfinished shards.
-flags.FLAGS.set_default("workers", 1)
-flags.FLAGS.set_default("shards", 64)
+building.define_build_flags("features", runs_network=True)
 
 
 def main(argv: Sequence[str]) -> None:
     """Reads the flags and builds the records."""
     from tfrecords.builders.features.build import FeatureRecordsOptions, build_features
     from tfrecords.formats.features.opening import open_feature_store
-    from tfrecords.pictures.image_names import parse_splits
 
     grid = _GRID.value
     if grid not in ("none", "native") and not grid.isdecimal():
@@ -103,16 +85,15 @@ def main(argv: Sequence[str]) -> None:
         FeatureRecordsOptions(
             images=Path(_IMAGES.value) if _IMAGES.value else None,
             store=open_feature_store(_FROM.value) if _FROM.value else None,
-            splits=parse_splits(_SPLIT.value),
             store_grid=grid != "none",
-            **backbone_options(
+            **building.backbone_options(
                 _LAYER.value,
                 crops=_CROPS.value,
                 unit_norm=_UNIT_NORM.value,
                 grid=int(grid) if grid.isdecimal() else None,
             ),
             **region_flags.region_options(),
-            **build_options("features"),
+            **building.build_options("features"),
         )
     )
     print_records(records)

@@ -76,12 +76,35 @@ def define_image_flags() -> None:
     )
 
 
+def define_split_flag(
+    details: str = ", e.g. train=train.txt; once per split. Default: one split `images` of all.",
+) -> None:
+    """Defines the flag for lists of images; `details` is the end of its text for `--help`."""
+    define_texts(
+        "split",
+        [],
+        f"SPLIT=FILE with one image name per line{details}",
+        group=INPUT,
+        value="SPLIT=FILE",
+    )
+
+
 def recursive() -> bool:
     """Returns the value of `--recursive`."""
     return bool(flags.FLAGS["recursive"].value)
 
 
-def max_pixels() -> int:
-    """Returns the value of `--max_megapixels`, in pixels."""
-    found: int = flags.FLAGS["max_megapixels"].value  # type: ignore[assignment]
-    return found * 1_000_000
+def image_options() -> dict[str, Any]:
+    """Returns the values of the flags of image files, by the field names of a build's options.
+
+    Raises:
+        InputError: a value of --split is malformed, or a split is given twice.
+    """
+    from tfrecords.pictures.image_names import parse_splits
+
+    megapixels: Any = flags.FLAGS["max_megapixels"].value
+    return {
+        "splits": parse_splits(flags.FLAGS["split"].value or ()),
+        "recursive": recursive(),
+        "max_pixels": megapixels * 1_000_000,
+    }

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from absl import logging
 
@@ -49,8 +49,12 @@ from tfrecords.core.shards import (
     write_shard,
 )
 
+if TYPE_CHECKING:
+    from typing_extensions import Required, Unpack
+
 __all__ = [
     "Dropped",
+    "RecordsContent",
     "ShardItem",
     "ShardJob",
     "ShardResult",
@@ -66,39 +70,15 @@ _EXAMPLES, _REASONS = 2, 3
 SKIPPED_FILE = "skipped.jsonl"
 
 
-def write_dataset(
-    *,
-    folder: str | Path,
-    kind: str,
-    name: str,
-    splits: Mapping[str, Sequence[ShardJob]],
-    features: Any,
-    options: Mapping[str, Any],
-    sources: Sequence[str | Path],
-    extra_files: Mapping[str, bytes | str] | None = None,
-    skipped: Sequence[Skip] = (),
-    dropped: Mapping[str, int] | None = None,
-    converted: Mapping[str, int] | None = None,
-    if_empty: Callable[[], str] = str,
-    runner: Runner = IN_THIS_PROCESS,
-    progress: bool = True,
-    overwrite: bool = False,
-    strict: bool = False,
-) -> Records:
-    """Writes a folder of records; resumes an unfinished one, or returns a finished one.
+class RecordsContent(TypedDict, total=False):
+    """Arguments of `write_dataset` and `write_build` that describe the records to write.
 
-    Args:
-        folder: the finished folder; written next to it and renamed at the end.
-        kind: the kind of records (`corpora`, `images`).
-        name: the first part of the shard names: lower-case letters, digits and `_`.
+    Attributes:
         splits: split name -> one job per shard. A job is a picklable function without arguments
             that yields serialized `tf.train.Example`s, and `Skip` or `Dropped` for inputs without
             one. It must yield the same bytes every time. Jobs run in any order and in any process.
         features: `tfds.features.FeaturesDict` of the records (or a function that returns it, called
             at the very end, for builds that otherwise need no TensorFlow).
-        options: everything except the sources that determines the bytes of the records (JSON).
-            Workers, progress and the output folder do not belong here.
-        sources: the input files (hashed) and folders (a listing with sizes is hashed).
         extra_files: file name -> content, written to the folder. The manifest contains the sha256
             of `vocabulary.txt` and `concepts.json`.
         skipped: inputs skipped before the shard jobs.
@@ -107,10 +87,44 @@ def write_dataset(
             HTML entities), for the manifest.
         if_empty: returns additional advice for the error about a split without a record: the names
             in other files, or a remedy.
+    """
+
+    splits: Required[Mapping[str, Sequence[ShardJob]]]
+    features: Required[Any]
+    extra_files: Mapping[str, bytes | str]
+    skipped: Sequence[Skip]
+    dropped: Mapping[str, int]
+    converted: Mapping[str, int]
+    if_empty: Callable[[], str]
+
+
+def write_dataset(
+    *,
+    folder: str | Path,
+    kind: str,
+    name: str,
+    options: Mapping[str, Any],
+    sources: Sequence[str | Path],
+    runner: Runner = IN_THIS_PROCESS,
+    progress: bool = True,
+    overwrite: bool = False,
+    strict: bool = False,
+    **content: Unpack[RecordsContent],
+) -> Records:
+    """Writes a folder of records; resumes an unfinished one, or returns a finished one.
+
+    Args:
+        folder: the finished folder; written next to it and renamed at the end.
+        kind: the kind of records (`corpora`, `images`).
+        name: the first part of the shard names: lower-case letters, digits and `_`.
+        options: everything except the sources that determines the bytes of the records (JSON).
+            Workers, progress and the output folder do not belong here.
+        sources: the input files (hashed) and folders (a listing with sizes is hashed).
         runner: runs the jobs; the records do not depend on it.
         progress: whether to show a bar on a terminal and log lines elsewhere.
         overwrite: replaces a finished folder that was built from other options or sources.
         strict: raises an error for an input that would be skipped; not recorded as an option.
+        **content: the records, see `RecordsContent`.
 
     Returns:
         The finished records.
@@ -132,18 +146,7 @@ def write_dataset(
     if isinstance(build, Records):
         return build
     with build:
-        return write_build(
-            build,
-            splits=splits,
-            features=features,
-            extra_files=extra_files,
-            skipped=skipped,
-            dropped=dropped,
-            converted=converted,
-            if_empty=if_empty,
-            runner=runner,
-            progress=progress,
-        )
+        return write_build(build, runner=runner, progress=progress, **content)
 
 
 def write_build(

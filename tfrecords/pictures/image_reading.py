@@ -138,7 +138,7 @@ def _with_regions(
     seen = extractor(
         np.stack([item.pixels for item in batch]), with_grid=store_grid, with_maps=True
     )
-    assert seen.maps is not None, "`region_shape` rejects networks without maps"
+    assert seen.maps is not None, "`extracted_shapes` rejects networks without maps"
     for row, item in enumerate(batch):
         boxes = regions[item.place].regions(read_header(item.data))
         vectors = pool_regions(seen.maps[row], boxes, extractor.features)

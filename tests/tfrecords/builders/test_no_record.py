@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,15 @@ def test_features_of_listed_images(tmp_path: Path, pictures: Path, features: str
         options = FeatureRecordsOptions(folder=tmp_path / "records", splits=splits, **more)
         with pytest.raises(InputError, match=message + held):
             build_features(options, progress=False)
+
+
+def test_a_store_without_a_readable_name(tmp_path: Path):
+    (tmp_path / "features").mkdir()
+    np.save(tmp_path / "features" / os.fsdecode(b"\xff.npy"), np.ones((2, 6)))
+    store = open_feature_store(f"folders:{tmp_path / 'features'}")
+    message = r"'images' .* would be empty; left out: 1 undecodable\. .* The features hold 1 image"
+    with pytest.raises(InputError, match=message):
+        build_features(FeatureRecordsOptions(folder=tmp_path / "r", store=store), progress=False)
 
 
 def test_detections_of_listed_images(tmp_path: Path):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from absl import logging
 
+from tfrecords.builders.base import check_at_least_one, spread, write_records
 from tfrecords.builders.captions.image_sizes import images_without_size
 from tfrecords.builders.captions.shard_jobs import (
     CaptionEntry,
@@ -30,46 +31,44 @@ from tfrecords.builders.features.regions import (
     region_sources,
 )
 from tfrecords.builders.features.stored_values import recorded_shapes, stores_boxes
+from tfrecords.builders.image_builds import (
+    FeatureBuildOptions,
+    backbone_sources,
+    check_backbone,
+    extraction_of,
+    open_images,
+    recorded_pictures,
+)
 from tfrecords.core.errors import InputError
 from tfrecords.core.missing_paths import check_image_folder
 from tfrecords.core.name_examples import describe_held
 from tfrecords.core.records import VOCABULARY, Records, open_records
-from tfrecords.core.runners import IN_THIS_PROCESS, Runner
 from tfrecords.core.segmentation import check_segmenter
 from tfrecords.core.text_files import to_nfc
 from tfrecords.core.vocabulary import Vocabulary
-from tfrecords.core.writer import write_dataset
 from tfrecords.formats.features.types import FeatureStore
 from tfrecords.formats.paired.reading import SPLITS, PairedSource, read_paired
 from tfrecords.formats.paired.types import PairedDataset
 from tfrecords.pictures.feature_options import (
     TRAIN_SPLIT,
-    BackboneOptions,
-    FeatureOptions,
     check_views,
     recorded_backbone,
     recorded_views,
 )
-from tfrecords.pictures.headers import MAX_PIXELS
-from tfrecords.pictures.image_files import open_folder
-from tfrecords.pictures.image_formats import recorded_plugins
 from tfrecords.pictures.image_names import read_split_lists
-from tfrecords.pictures.orientation import RECORDED
 
 KIND = "captions"
 
 
 @dataclass(frozen=True, kw_only=True)
-class CaptionsOptions:
+class CaptionsOptions(FeatureBuildOptions):
     """Options of `build_captions`.
 
+    Without `splits`, the sources define the splits. Images in no list are omitted.
+
     Attributes:
-        folder: output folder of the records.
         captions: the sources of images and captions.
-        name: first part of the shard names.
         data_dir: data folder of TensorFlow Datasets; None for its default.
-        splits: split -> file with its image names, one per line; if empty, the sources define the
-            splits. Images in no list are omitted.
         train_only: omits Karpathy's `restval`, which is training data by default.
         vocabulary_rule: how captions are split into words and which words get an id: `neuraltalk`,
             `vsepp` or `kiros`, see `tfrecords.builders.captions.words`. Sources with word ids
@@ -85,27 +84,15 @@ class CaptionsOptions:
         max_length: sentences are truncated to this number of words; None disables truncation.
         images: folders with the image files, searched in this order; if empty, the pictures in the
             sources are used.
-        recursive: whether to search the subfolders too.
         store: precomputed features; None uses the features that come with the source.
-        backbone: network whose features of the pictures are stored; None stores none.
-        features: crops and features of the network; for a store, only `unit_norm` and `dtype`
-            apply.
-        store_grid: stores the network's feature map in addition to its mean.
         regions: boxes over which the feature map is averaged; None stores no regions.
         store_pixels: stores the pictures, if available.
-        max_pixels: pictures with more declared pixels are skipped.
-        shards: shards per split (at most one per image).
         seed: seed of the order of the training images.
-        runner: local processes or Apache Beam; the records do not depend on it.
-        overwrite: replaces records built with other options.
-        strict: raises an error for an image that would be skipped.
     """
 
-    folder: Path
     captions: tuple[PairedSource, ...]
     name: str = KIND
     data_dir: Path | None = None
-    splits: Mapping[str, Path] = field(default_factory=dict)
     train_only: bool = False
     vocabulary_rule: str = "neuraltalk"
     segmenter: str | None = None
@@ -114,19 +101,10 @@ class CaptionsOptions:
     vocabulary: Path | None = None
     max_length: int | None = None
     images: tuple[Path, ...] = ()
-    recursive: bool = True
     store: FeatureStore | None = None
-    backbone: BackboneOptions | None = None
-    features: FeatureOptions = field(default_factory=FeatureOptions)
-    store_grid: bool = False
     regions: RegionOptions | None = None
     store_pixels: bool = True
-    max_pixels: int = MAX_PIXELS
-    shards: int = 8
     seed: int = 0
-    runner: Runner = IN_THIS_PROCESS
-    overwrite: bool = False
-    strict: bool = False
 
 
 def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
@@ -174,13 +152,7 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
         segmenter=segmenter or "words",
     )
     store = caption_features(options.store, datasets)
-    shapes = feature_shapes(
-        store,
-        options.backbone,
-        options.features,
-        store_grid=options.store_grid,
-        regions=options.regions is not None,
-    )
+    shapes = feature_shapes(store, options, regions=options.regions is not None)
     pictures = _has_pictures(options, choice)
     entries = {
         split: [_entry(image, found, vocabulary, options.max_length) for image, found in rows]
@@ -194,38 +166,31 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
         logging.info("neither pictures nor features were given: these are records of text only")
 
     files = [entry.file for rows in entries.values() for entry in rows if entry.file]
-    folders = tuple(
-        open_folder(path, files, recursive=options.recursive, max_pixels=options.max_pixels)
-        for path in options.images
-    )
-
+    folders = tuple(open_images(options, path, files) for path in options.images)
     converted = Counter(html_entities=sum(dataset.entities for dataset in datasets))
     names = [entry.picture_name for rows in entries.values() for entry in rows]
     seen = read_seen_boxes(options.regions, names, converted)
 
     def jobs(split: str, rows: Sequence[CaptionEntry]) -> list[CaptionShardJob]:
-        shards, view = min(options.shards, len(rows)), options.features
+        reading = extraction_of(options, views=split == TRAIN_SPLIT)
         return [
             CaptionShardJob(
-                entries=tuple(rows[shard::shards]),
+                entries=part,
                 pictures=pictures,
                 folders=folders,
-                backbone=options.backbone,
-                store_grid=options.store_grid,
+                extraction=reading,
                 store_pixels=options.store_pixels,
                 store=store,
                 boxes=boxes,
-                features=view if split == TRAIN_SPLIT else view.without_views(),
-                max_pixels=options.max_pixels,
-                regions=boxes_of_names(seen, [entry.picture_name for entry in rows[shard::shards]]),
+                regions=boxes_of_names(seen, [entry.picture_name for entry in part]),
             )
-            for shard in range(shards)
+            for part in spread(rows, options.shards)
         ]
 
-    return write_dataset(
-        folder=options.folder,
+    return write_records(
+        options,
         kind=KIND,
-        name=options.name,
+        progress=progress,
         splits={split: jobs(split, rows) for split, rows in entries.items()},
         features=lambda: record_features(
             shapes,
@@ -234,7 +199,7 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
             boxes=boxes or options.regions is not None,
             pixels=pictures and options.store_pixels,
         ),
-        options={
+        recorded={
             **_recorded_options(options),
             "vocabulary": vocabulary.sha256 if options.vocabulary else None,
             "segmenter": vocabulary.segmenter,
@@ -243,7 +208,7 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
             "store_pixels": pictures and options.store_pixels,
             # Earlier versions built records of the same sources without boxes.
             **({"boxes_by_image_size": True} if boxes and store and store.needs_sizes else {}),
-            **(_recorded_pictures(options, files) if pictures else {}),
+            **({"recursive": options.recursive, **recorded_pictures(files)} if pictures else {}),
         },
         sources=_source_files(options, datasets, store),
         extra_files={VOCABULARY: vocabulary.file_bytes},
@@ -253,22 +218,11 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
             options.images if pictures else (), store.keys() if store else None
         ),
         converted=+converted,
-        runner=options.runner,
-        progress=progress,
-        overwrite=options.overwrite,
-        strict=options.strict,
     )
 
 
-def _recorded_pictures(options: CaptionsOptions, files: Sequence[str]) -> dict[str, Any]:
-    return {"recursive": options.recursive, **RECORDED, **recorded_plugins(files)}
-
-
 def _check(options: CaptionsOptions) -> None:
-    for name in ("shards", "min_count", "max_length", "max_pixels"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise InputError(f"{name}={value} must be at least 1")
+    check_at_least_one(options, "shards", "min_count", "max_length", "max_pixels")
     if not options.captions:
         raise InputError("no source: give at least one file with captions")
     if options.vocabulary_rule not in RULES:
@@ -280,14 +234,10 @@ def _check(options: CaptionsOptions) -> None:
         raise InputError(f"vocabulary_splits has {strange[0]!r}; known: {', '.join(known)}")
     if options.vocabulary and options.min_count is not None:
         raise InputError("min_count chooses the words of a new vocabulary, but one was given")
-    if options.store_grid and options.backbone is None:
-        raise InputError("store_grid needs a backbone")
+    check_backbone(options)
     check_regions(options.regions, options.backbone, options.features)
     if options.backbone:
         options.features.check_fits(options.backbone)
-    weights = options.backbone.weights_file if options.backbone else None
-    if weights and not weights.is_file():
-        raise InputError(f"there is no weights file {weights}")
     for folder in options.images:
         check_image_folder(folder)
 
@@ -361,10 +311,7 @@ def _source_files(
     files += region_sources(options.regions)
     if options.vocabulary and options.vocabulary.is_file():
         files.append(options.vocabulary)
-    if options.backbone and options.backbone.weights_file:
-        files.append(options.backbone.weights_file)
-    if options.backbone and options.backbone.preset and Path(options.backbone.preset).is_dir():
-        files.append(Path(options.backbone.preset))
+    files += backbone_sources(options.backbone)
     # Features that come with captions are listed twice as a source.
     return list(dict.fromkeys(files))
 

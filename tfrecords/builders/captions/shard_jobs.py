@@ -11,18 +11,17 @@ import numpy as np
 from tfrecords.builders.captions.image_sizes import image_size, upright_features
 from tfrecords.builders.features.descriptions import raw_features
 from tfrecords.builders.features.stored_values import stored_values
+from tfrecords.builders.image_builds import Extraction
 from tfrecords.core.errors import InputError
 from tfrecords.core.examples import FeatureValue, encode_example
 from tfrecords.core.records import SENTENCE_LENGTHS, SENTENCE_WORDS
 from tfrecords.core.shards import ShardItem, Skip
 from tfrecords.formats.features.types import FeatureStore
-from tfrecords.pictures.feature_options import BackboneOptions, FeatureOptions
+from tfrecords.pictures.feature_options import FeatureOptions
 from tfrecords.pictures.headers import ImageHeader, read_header
 from tfrecords.pictures.image_files import ImageFolder, check_image
 from tfrecords.pictures.name_index import AmbiguousNameError
 from tfrecords.pictures.region_boxes import SeenBoxes
-
-# TFDS' names for a sequence of sequences; `tf.io.RaggedFeature` reads them too.
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,26 +60,20 @@ class CaptionShardJob:
         pictures: whether the pictures are read.
         folders: folders of the image files, searched in this order; empty if every entry has
             `read`.
-        backbone: network whose features of the pictures are stored; None stores none.
-        store_grid: whether to store its feature map in addition to the mean.
+        extraction: how the pictures are read, and which of their features are stored.
         store_pixels: whether to store the pictures.
         store: precomputed features; None without a store.
         boxes: whether the boxes of the store are stored.
-        features: crops and features of the backbone, and the stored type of numbers.
-        max_pixels: limit for the pixels of a picture.
         regions: detected boxes of each entry whose features are stored; None stores none.
     """
 
     entries: tuple[CaptionEntry, ...]
     pictures: bool
     folders: tuple[ImageFolder, ...]
-    backbone: BackboneOptions | None
-    store_grid: bool
+    extraction: Extraction
     store_pixels: bool
     store: FeatureStore | None
     boxes: bool
-    features: FeatureOptions
-    max_pixels: int
     regions: tuple[SeenBoxes, ...] | None
 
     def __call__(self) -> Iterator[ShardItem]:
@@ -89,18 +82,9 @@ class CaptionShardJob:
             for entry in self.entries:
                 yield self._record(entry, {}, None)
             return
-        # Import TensorFlow in the process that writes, not in the one that plans.
-        from tfrecords.pictures.image_reading import read_images
-
         by_id = {entry.image_id: entry for entry in self.entries}
-        for item in read_images(
-            lambda image_id: self._picture(by_id[image_id]),
-            list(by_id),
-            backbone=self.backbone,
-            features=self.features,
-            store_grid=self.store_grid,
-            max_pixels=self.max_pixels,
-            regions=self.regions,
+        for item in self.extraction.read_images(
+            lambda image_id: self._picture(by_id[image_id]), list(by_id), self.regions
         ):
             if isinstance(item, Skip):
                 yield item
@@ -113,7 +97,7 @@ class CaptionShardJob:
     def _picture(self, entry: CaptionEntry) -> bytes | Skip:
         if not self.folders or entry.file is None:
             data = entry.read() if entry.read else b""
-            return check_image(entry.image_id, data, self.max_pixels)
+            return check_image(entry.image_id, data, self.extraction.max_pixels)
         details = []
         for folder in self.folders:
             found = folder.read(entry.file)
@@ -148,7 +132,9 @@ class CaptionShardJob:
                 if not self.boxes:
                     found = replace(found, corners=None)
                 found = upright_features(found, (height, width), header, where)
-                values |= stored_values(self.store, found, self.features, where, boxes=self.boxes)
+                values |= stored_values(
+                    self.store, found, self.extraction.features, where, boxes=self.boxes
+                )
             except AmbiguousNameError:
                 raise
             except InputError as error:

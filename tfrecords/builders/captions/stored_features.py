@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tfrecords.builders.features.descriptions import grid_shape
-from tfrecords.builders.features.regions import region_shape
+from tfrecords.builders.features.descriptions import extracted_shapes
+from tfrecords.builders.image_builds import FeatureBuildOptions
 from tfrecords.core.errors import InputError
 from tfrecords.core.name_examples import describe_names
 from tfrecords.formats.features.array_store import ArrayStore
 from tfrecords.formats.features.types import FeatureStore
 from tfrecords.formats.paired.types import PairedDataset
-from tfrecords.pictures.feature_options import BackboneOptions, FeatureOptions
 
 
 def caption_features(
@@ -49,31 +48,17 @@ def _check_row_numbers(store: ArrayStore, datasets: Sequence[PairedDataset]) -> 
 
 
 def feature_shapes(
-    store: FeatureStore | None,
-    backbone: BackboneOptions | None,
-    features: FeatureOptions,
-    *,
-    store_grid: bool,
-    regions: bool,
+    store: FeatureStore | None, options: FeatureBuildOptions, *, regions: bool
 ) -> dict[str, tuple[int | None, ...]]:
     """Returns the shape of each kind of feature to be stored; None is a variable size.
 
     Raises:
         InputError: the store and the backbone both provide a kind.
     """
-    shapes = dict(store.shapes) if store else {}
-    if backbone:
-        from tfrecords.pictures.extraction import cached_extractor
-
-        extractor = cached_extractor(backbone, features)
-        made: dict[str, tuple[int | None, ...]] = {"global_feature": (extractor.feature_size,)}
-        if store_grid:
-            made["grid_feature"] = grid_shape(backbone, features)
-        if regions:
-            made["region_feature"] = region_shape(extractor)
-        if twice := sorted(made.keys() & shapes.keys()):
-            raise InputError(
-                f"both the backbone and the existing features give {', '.join(twice)}: choose one"
-            )
-        shapes |= made
-    return shapes
+    stored = dict(store.shapes) if store else {}
+    made = extracted_shapes(options, regions=regions)
+    if twice := sorted(made.keys() & stored.keys()):
+        raise InputError(
+            f"both the backbone and the existing features give {', '.join(twice)}: choose one"
+        )
+    return stored | made

@@ -22,6 +22,7 @@ from typing import Any
 
 from absl import logging
 
+from tfrecords.builders.base import BuildOptions, check_at_least_one
 from tfrecords.builders.corpora.encoding import corpora_features, encode_buckets
 from tfrecords.builders.corpora.sorting import (
     BucketReport,
@@ -36,7 +37,7 @@ from tfrecords.core.build_folder import Build, open_build
 from tfrecords.core.errors import InputError
 from tfrecords.core.files import clear_disk_errors, write_atomically
 from tfrecords.core.records import CONCEPTS, VOCABULARY, Records
-from tfrecords.core.runners import IN_THIS_PROCESS, Runner, run_jobs
+from tfrecords.core.runners import Runner, run_jobs
 from tfrecords.core.segmentation import UnspacedText, check_segmenter
 from tfrecords.core.shards import ShardJob, Skip, describe_skips
 from tfrecords.core.vocabulary import END, START, Vocabulary, build_vocabulary
@@ -59,12 +60,10 @@ _CURES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class CorporaOptions:
-    """Options of `build_corpora`.
+class CorporaOptions(BuildOptions):
+    """Options of `build_corpora`; `shards` is the number of shards of the split `train`.
 
     Attributes:
-        folder: output folder of the records.
-        name: the first part of the shard names.
         sources: files, folders or data sets with sentences.
         label_maps: files with the class names of the detectors that will be used on the images.
         synonyms: tables of caption words for these classes; the shipped ones by default.
@@ -75,20 +74,14 @@ class CorporaOptions:
         glove: a file whose first column lists the words allowed in addition to the concepts.
         validation_fraction: fraction of the sentences in the split `val`; 0 for no such split.
         seed: seed of the order and of the choice of validation sentences.
-        shards: files of the split `train`.
-        runner: local processes or Apache Beam; the records do not depend on it.
         deduplicate: keeps only the first of equal sentences (after tokenization).
         keep_punctuation: keeps commas, full stops etc. as words.
         segmenter: how sentences are split into words, see `tfrecords.core.segmentation`; None
             splits at spaces, and rejects text written without spaces.
         fold_plurals: replaces the plural of a concept by its singular in the sentence, as upstream
             did; `concept_counts` still distinguishes them.
-        overwrite: replaces a finished folder that was built with other options.
-        strict: raises an error for an entry that cannot be read, instead of skipping it.
     """
 
-    folder: Path
-    name: str
     sources: Sequence[TextSource]
     label_maps: Sequence[Path]
     synonyms: Sequence[Path] = DEFAULT_TABLES
@@ -99,20 +92,14 @@ class CorporaOptions:
     glove: Path | None = None
     validation_fraction: float = 0.01
     seed: int = 0
-    shards: int = 8
-    runner: Runner = IN_THIS_PROCESS
     deduplicate: bool = True
     keep_punctuation: bool = False
     segmenter: str | None = None
     fold_plurals: bool = False
-    overwrite: bool = False
-    strict: bool = False
 
     def __post_init__(self) -> None:
         """Checks the values one by one."""
-        for name, least in (("min_count", 1), ("min_words", 1), ("shards", 1)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} must be at least {least}, found {getattr(self, name)}")
+        check_at_least_one(self, "min_count", "min_words", "shards")
         if not 0 <= self.max_unknown_fraction <= 1:
             raise InputError(
                 f"max_unknown_fraction must be in 0..1, found {self.max_unknown_fraction}"

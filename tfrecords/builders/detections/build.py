@@ -16,84 +16,63 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from absl import logging
 
+from tfrecords.builders.base import check_at_least_one, spread, write_records
 from tfrecords.builders.detections.shard_jobs import (
     DetectShardJob,
     EncodedShardJob,
     encode_detections,
     record_features,
 )
+from tfrecords.builders.image_builds import ImageBuildOptions, open_images, recorded_pictures
 from tfrecords.core.errors import InputError
 from tfrecords.core.name_examples import describe_held
 from tfrecords.core.records import Records
-from tfrecords.core.runners import IN_THIS_PROCESS, Runner
 from tfrecords.core.shards import ShardJob, Skip
 from tfrecords.core.text_files import normalize_name
-from tfrecords.core.writer import describe_counts, write_dataset
+from tfrecords.core.writer import describe_counts
 from tfrecords.detectors.options import CROPS, DETECTORS, LABELERS, NAMED, PROMPTS, DetectorOptions
 from tfrecords.formats.detections.box_formats import split_box_options
 from tfrecords.formats.detections.reading import parse_files, read_boxes
 from tfrecords.language.label_maps import read_label_map
-from tfrecords.pictures.headers import MAX_PIXELS
-from tfrecords.pictures.image_files import open_folder
 from tfrecords.pictures.image_folders import list_images
-from tfrecords.pictures.image_formats import recorded_plugins
 from tfrecords.pictures.image_names import ALL_IMAGES_SPLIT, read_split_lists
 from tfrecords.pictures.name_index import NameIndex
-from tfrecords.pictures.orientation import RECORDED
 
 IMPORTS = ("coco", "open_images", "hdf5")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectionsOptions:
+class DetectionsOptions(ImageBuildOptions):
     """Options of `build_detections`.
 
     Attributes:
-        folder: output folder of the records.
-        name: first part of the shard names.
         detector: `KIND:MODEL` of the table above.
         images: folder with the image files; None for imported results.
-        recursive: whether to include images in subfolders.
-        splits: split -> file with its image names, one per line; if empty, every image of the
-            folder, or of the results, is in a single split `images`.
         label_map: names of the classes; None for `coco`, whose files contain them.
         min_score: minimum score of an object.
         max_detections: maximum number of objects per image; the highest scores are kept.
-        max_pixels: images with more declared pixels are skipped.
         batch_size: images per step, if the detector accepts batches.
         crops: see `DetectorOptions`.
         prompts: see `DetectorOptions`; empty for its default.
-        shards: shards per split (at most one per image); an interrupted build starts unfinished
-            shards again.
-        runner: local processes or Apache Beam; the records do not depend on it.
-        overwrite: replaces records built with other options.
-        strict: raises an error for an image that would be skipped.
     """
 
-    folder: Path
     detector: str
     name: str = "detections"
     images: Path | None = None
-    recursive: bool = True
-    splits: Mapping[str, Path] = field(default_factory=dict)
     label_map: Path | None = None
     min_score: float = 0.0
     max_detections: int = 100
-    max_pixels: int = MAX_PIXELS
     batch_size: int = 8
     crops: int = 1
     prompts: tuple[str, ...] = ()
     shards: int = 64
-    runner: Runner = IN_THIS_PROCESS
-    overwrite: bool = False
-    strict: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,13 +124,13 @@ def build_detections(options: DetectionsOptions, progress: bool = True) -> Recor
     """
     kind, model = _check(options)
     plan = _import(options, kind, model) if kind in IMPORTS else _detect(options, kind, model)
-    return write_dataset(
-        folder=options.folder,
+    return write_records(
+        options,
         kind="detections",
-        name=options.name,
+        progress=progress,
         splits=plan.splits,
         features=record_features,
-        options={
+        recorded={
             "detector": kind,
             "model": plan.model,
             "splits": {split: path.name for split, path in options.splits.items()},
@@ -166,10 +145,6 @@ def build_detections(options: DetectionsOptions, progress: bool = True) -> Recor
         dropped=plan.dropped,
         converted=plan.converted,
         if_empty=lambda: plan.held,
-        runner=options.runner,
-        progress=progress,
-        overwrite=options.overwrite,
-        strict=options.strict,
     )
 
 
@@ -181,9 +156,7 @@ def _check(options: DetectionsOptions) -> tuple[str, str]:
             f"detector {options.detector!r} is not known; expected KIND:MODEL with one of the "
             f"kinds {', '.join((*DETECTORS, *IMPORTS))}"
         )
-    for name in ("max_detections", "max_pixels", "batch_size", "shards"):
-        if getattr(options, name) < 1:
-            raise InputError(f"{name}={getattr(options, name)} must be at least 1")
+    check_at_least_one(options, "max_detections", "max_pixels", "batch_size", "shards")
     if not 0 <= options.min_score <= 1:
         raise InputError(f"min_score={options.min_score} must be in 0..1")
     if options.crops not in CROPS or (options.crops > 1 and kind not in LABELERS):
@@ -228,17 +201,11 @@ def _detect(options: DetectionsOptions, kind: str, model: str) -> _Plan:
         raise InputError(f"there is no {kind} {model}")
     listed = list_images(options.images, options.splits, recursive=options.recursive)
     names = list(itertools.chain(*listed.splits.values()))
-    images = open_folder(
-        options.images,
-        names,
-        recursive=options.recursive,
-        max_pixels=options.max_pixels,
-    )
+    images = open_images(options, options.images, names)
     return _Plan(
         splits={
             split: [
-                DetectShardJob(images, tuple(part), detector)
-                for part in _parts(files, options.shards)
+                DetectShardJob(images, part, detector) for part in spread(files, options.shards)
             ]
             for split, files in listed.splits.items()
         },
@@ -251,8 +218,7 @@ def _detect(options: DetectionsOptions, kind: str, model: str) -> _Plan:
             "recursive": options.recursive,
             **({"crops": options.crops} if options.crops > 1 else {}),
             **({"prompts": list(detector.prompts)} if kind == "zero_shot" else {}),
-            **RECORDED,
-            **recorded_plugins(names),
+            **recorded_pictures(names),
         },
     )
 
@@ -297,7 +263,7 @@ def _import(options: DetectionsOptions, kind: str, model: str) -> _Plan:
     logging.info("%s: %d detections in %d images", path.name, objects, len(taken))
     return _Plan(
         splits={
-            split: [EncodedShardJob(tuple(part)) for part in _parts(rows, options.shards)]
+            split: [EncodedShardJob(part) for part in spread(rows, options.shards)]
             for split, rows in records.items()
         },
         sources=[
@@ -315,9 +281,3 @@ def _import(options: DetectionsOptions, kind: str, model: str) -> _Plan:
         converted=converted,
         recorded=box_options.recorded,
     )
-
-
-def _parts(items: Sequence[Any], shards: int) -> Iterable[Sequence[Any]]:
-    """Distributes the items over the shards in turn; no shard is empty unless all are."""
-    count = max(1, min(shards, len(items)))
-    return (items[shard::count] for shard in range(count))

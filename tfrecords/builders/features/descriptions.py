@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from tfrecords.builders.image_builds import FeatureBuildOptions
 from tfrecords.core.errors import InputError
 from tfrecords.pictures.feature_options import (
-    DEFAULT_FEATURES,
     VIEWS,
     BackboneOptions,
     FeatureDtype,
@@ -18,12 +18,12 @@ from tfrecords.pictures.feature_options import (
 
 
 def grid_shape(
-    backbone: BackboneOptions, features: FeatureOptions = DEFAULT_FEATURES
+    backbone: BackboneOptions, features: FeatureOptions, purpose: str = ""
 ) -> tuple[int, int, int]:
     """Returns the shape (gh, gw, D) of a backbone's feature map.
 
     Raises:
-        InputError: the backbone cannot be built, or outputs no feature map.
+        InputError: the backbone cannot be built, or outputs no feature map; ends with `purpose`.
     """
     from tfrecords.pictures.extraction import cached_extractor
 
@@ -31,9 +31,36 @@ def grid_shape(
     if shape is None:
         raise InputError(
             f"{backbone.name} (layer {backbone.layer or 'last'}, {features.crops} crops) gives "
-            "vectors, and no feature map"
+            f"vectors and no feature map{purpose}"
         )
     return shape
+
+
+def extracted_shapes(
+    options: FeatureBuildOptions, *, regions: bool = False
+) -> dict[str, tuple[int | None, ...]]:
+    """Returns the shape of each kind of feature that the backbone of a build computes, if any.
+
+    Args:
+        options: the backbone and the features to store.
+        regions: whether features of regions are stored too.
+
+    Raises:
+        InputError: the backbone cannot be built, or outputs no feature map for a grid or regions.
+    """
+    if options.backbone is None:
+        return {}
+    from tfrecords.pictures.extraction import cached_extractor
+
+    network = (options.backbone, options.features)
+    size = cached_extractor(*network).feature_size
+    shapes: dict[str, tuple[int | None, ...]] = {"global_feature": (size,)}
+    if options.store_grid:
+        shapes["grid_feature"] = grid_shape(*network, ": leave store_grid out")
+    if regions:
+        grid_shape(*network, " to pool regions from")
+        shapes["region_feature"] = (None, size)
+    return shapes
 
 
 def raw_features(

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -15,9 +15,6 @@ from tfrecords.core.errors import InputError
 from tfrecords.formats.detections.reading import DetectionSource, ImageDetections, read_detections
 from tfrecords.pictures.feature_options import BackboneOptions, FeatureOptions
 from tfrecords.pictures.region_boxes import NOTHING_SEEN, SeenBoxes
-
-if TYPE_CHECKING:
-    from tfrecords.pictures.extraction import FeatureExtractor
 
 MAX_REGIONS = 36
 # Boxes that agree within this fraction of a side are one region, regardless of class.
@@ -121,17 +118,6 @@ def check_regions(
         )
     if features.views is not None:
         raise InputError("views have no regions: leave views or regions out")
-
-
-def region_shape(extractor: FeatureExtractor) -> tuple[int | None, ...]:
-    """Returns the shape of region features, (None, D); raises InputError without maps."""
-    if extractor.grid_shape is None:
-        options = extractor.options
-        raise InputError(
-            f"{options.name} (layer {options.layer or 'last'}) gives vectors, and no feature map "
-            "to pool regions from"
-        )
-    return None, extractor.feature_size
 
 
 def recorded_regions(regions: RegionOptions | None, recorded: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,13 +6,21 @@ import json
 import random
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from absl import logging
 
-from tfrecords.builders.features.descriptions import grid_shape
+from tfrecords.builders.base import check_at_least_one, spread, write_records
+from tfrecords.builders.features.descriptions import extracted_shapes, grid_shape
+from tfrecords.builders.image_builds import (
+    FeatureBuildOptions,
+    check_backbone,
+    extraction_of,
+    open_images,
+    recorded_pictures,
+)
 from tfrecords.builders.images.image_concepts import ConceptOrder, ImageConcept, image_concepts
 from tfrecords.builders.images.image_references import (
     NO_REFERENCES,
@@ -24,43 +32,30 @@ from tfrecords.builders.images.shard_jobs import ImageEntry, ImageShardJob, reco
 from tfrecords.core.errors import InputError
 from tfrecords.core.name_examples import describe_held, describe_names
 from tfrecords.core.records import CONCEPTS, VOCABULARY, Records, open_records
-from tfrecords.core.runners import IN_THIS_PROCESS, Runner
 from tfrecords.core.shards import Skip, describe_skips
-from tfrecords.core.writer import write_dataset
 from tfrecords.formats.detections.reading import DetectionSource, ImageDetections, read_detections
 from tfrecords.language.concepts import ConceptDictionary
 from tfrecords.pictures.feature_options import (
-    DEFAULT_FEATURES,
     TRAIN_SPLIT,
-    BackboneOptions,
-    FeatureOptions,
     check_views,
     recorded_backbone,
     recorded_views,
 )
-from tfrecords.pictures.headers import MAX_PIXELS
-from tfrecords.pictures.image_files import ImageFolder, open_folder
+from tfrecords.pictures.image_files import ImageFolder
 from tfrecords.pictures.image_folders import list_images
-from tfrecords.pictures.image_formats import recorded_plugins
-from tfrecords.pictures.orientation import RECORDED
 
 if TYPE_CHECKING:
     from tfrecords.core.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImagesOptions:
+class ImagesOptions(FeatureBuildOptions):
     """Options of `build_images`.
 
     Attributes:
-        folder: output folder of the records.
-        name: first part of the shard names.
         images: folder with the image files.
-        recursive: whether to include images in subfolders, named `folder/file`.
         detections: results of a detector or classifier on the images.
         corpora: folder of `corpora` records with the vocabulary and the concepts.
-        splits: split -> file with its image names, one per line; if empty, every image of the
-            folder is in a single split `images`.
         max_concepts: maximum number of concepts per image.
         concept_order: see `image_concepts`.
         min_concept_count: omits concepts in fewer sentences of the corpus: rare words cannot steer
@@ -69,41 +64,22 @@ class ImagesOptions:
         reference_splits: the splits whose records get references. By default training images get
             none: they must not be paired with text.
         keep_images_without_concepts: keeps them in all splits except `train`.
-        backbone: network whose image features are stored; None stores none.
-        features: crops and features of the network.
-        store_grid: stores the feature map in addition to its mean.
         store_pixels: stores the bytes of the image files.
-        max_pixels: images with more declared pixels are skipped.
-        shards: shards per split (at most one per image).
         seed: seed of the order of the training images.
-        runner: local processes or Apache Beam; the records do not depend on it.
-        overwrite: replaces records built with other options.
-        strict: raises an error for an image that would be skipped.
     """
 
-    folder: Path
     images: Path
     detections: tuple[DetectionSource, ...]
     corpora: Path
     name: str = "images"
-    recursive: bool = True
-    splits: Mapping[str, Path] = field(default_factory=dict)
     max_concepts: int = 5
     concept_order: ConceptOrder = "score"
     min_concept_count: int = 1
     references: Path | None = None
     reference_splits: tuple[str, ...] = ("val", "test")
     keep_images_without_concepts: bool = True
-    backbone: BackboneOptions | None = None
-    features: FeatureOptions = DEFAULT_FEATURES
-    store_grid: bool = False
     store_pixels: bool = True
-    max_pixels: int = MAX_PIXELS
-    shards: int = 8
     seed: int = 0
-    runner: Runner = IN_THIS_PROCESS
-    overwrite: bool = False
-    strict: bool = False
 
 
 def build_images(options: ImagesOptions, progress: bool = True) -> Records:
@@ -145,9 +121,7 @@ def build_images(options: ImagesOptions, progress: bool = True) -> Records:
     listed = list_images(options.images, options.splits, recursive=options.recursive)
     skipped, dropped = list(listed.skipped), Counter(listed.passed_over)
     wanted = {name for files in listed.splits.values() for name in files}
-    images = open_folder(
-        options.images, wanted, recursive=options.recursive, max_pixels=options.max_pixels
-    )
+    images = open_images(options, options.images, wanted)
     converted: Counter[str] = Counter()
     detections = read_detections(
         options.detections, names=wanted, dropped=dropped, converted=converted
@@ -173,25 +147,18 @@ def build_images(options: ImagesOptions, progress: bool = True) -> Records:
         sources.append(options.references)
     if options.backbone and options.backbone.weights_file:
         sources.append(options.backbone.weights_file)
-    return write_dataset(
-        folder=options.folder,
+    return write_records(
+        options,
         kind="images",
-        name=options.name,
+        progress=progress,
         splits={
             split: _jobs(options, images, rows, views=split == TRAIN_SPLIT)
             for split, rows in entries.items()
         },
         features=lambda: record_features(
-            options.backbone,
-            store_grid=options.store_grid,
-            store_pixels=options.store_pixels,
-            features=options.features,
+            extracted_shapes(options), options.features, pixels=options.store_pixels
         ),
-        options={
-            **_recorded_options(options),
-            **recorded_plugins(wanted),
-            "segmenter": vocabulary.segmenter,
-        },
+        recorded={**_recorded_options(options, wanted), "segmenter": vocabulary.segmenter},
         sources=sources,
         extra_files={
             VOCABULARY: (options.corpora / VOCABULARY).read_bytes(),
@@ -201,27 +168,17 @@ def build_images(options: ImagesOptions, progress: bool = True) -> Records:
         dropped=dropped,
         if_empty=lambda: describe_held([options.images]),
         converted=converted,
-        runner=options.runner,
-        progress=progress,
-        overwrite=options.overwrite,
-        strict=options.strict,
     )
 
 
 def _check(options: ImagesOptions) -> None:
-    for name in ("max_concepts", "max_pixels", "shards"):
-        if getattr(options, name) < 1:
-            raise InputError(f"{name}={getattr(options, name)} must be at least 1")
+    check_at_least_one(options, "max_concepts", "max_pixels", "shards")
     if options.concept_order not in ("score", "class_id"):
         raise InputError(f"concept_order={options.concept_order!r}; known: score, class_id")
-    if options.store_grid and options.backbone is None:
-        raise InputError("store_grid needs a backbone")
+    check_backbone(options)
     check_views(options.features, options.backbone, options.splits)
     if not options.store_pixels and options.backbone is None:
         raise InputError("records with neither pixels nor features hold no image: keep one of them")
-    weights = options.backbone.weights_file if options.backbone else None
-    if weights and not weights.is_file():
-        raise InputError(f"there is no weights file {weights}")
 
 
 def _read_concepts(path: Path, vocabulary: Vocabulary) -> tuple[ConceptDictionary, dict[str, int]]:
@@ -349,21 +306,14 @@ def _log_concepts(entries: Mapping[str, Sequence[ImageEntry]]) -> None:
 def _jobs(
     options: ImagesOptions, images: ImageFolder, entries: Sequence[ImageEntry], *, views: bool
 ) -> list[ImageShardJob]:
-    shards = min(options.shards, len(entries))
+    reading = extraction_of(options, views=views)
     return [
-        ImageShardJob(
-            images=images,
-            entries=tuple(entries[shard::shards]),
-            backbone=options.backbone,
-            store_grid=options.store_grid,
-            store_pixels=options.store_pixels,
-            features=options.features if views else options.features.without_views(),
-        )
-        for shard in range(shards)
+        ImageShardJob(images, part, reading, options.store_pixels)
+        for part in spread(entries, options.shards)
     ]
 
 
-def _recorded_options(options: ImagesOptions) -> dict[str, Any]:
+def _recorded_options(options: ImagesOptions, names: Collection[str]) -> dict[str, Any]:
     """Returns the options that determine the records, for the manifest."""
     return {
         "max_concepts": options.max_concepts,
@@ -392,5 +342,5 @@ def _recorded_options(options: ImagesOptions) -> dict[str, Any]:
         "shards": options.shards,
         "seed": options.seed,
         "recursive": options.recursive,
-        **RECORDED,
+        **recorded_pictures(names),
     }

@@ -8,15 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from tfrecords.builders.features.descriptions import grid_shape, raw_features
+from tfrecords.builders.features.descriptions import raw_features
+from tfrecords.builders.image_builds import Extraction
 from tfrecords.builders.images.image_concepts import ImageConcept
 from tfrecords.core.examples import FeatureValue, encode_example
 from tfrecords.core.shards import ShardItem, Skip
-from tfrecords.pictures.feature_options import (
-    DEFAULT_FEATURES,
-    BackboneOptions,
-    FeatureOptions,
-)
+from tfrecords.pictures.feature_options import FeatureOptions
 from tfrecords.pictures.headers import read_header
 from tfrecords.pictures.image_files import ImageFolder
 from tfrecords.pictures.orientation import boxes_as_shown
@@ -48,32 +45,19 @@ class ImageShardJob:
     Attributes:
         images: the folder of the image files.
         entries: the images, in the order of the records.
-        backbone: network whose features are stored; None stores none.
-        store_grid: whether to store the feature map in addition to its mean.
+        extraction: how the files are read, and which features are stored.
         store_pixels: whether to store the files' bytes.
-        features: crops and features of the backbone.
     """
 
     images: ImageFolder
     entries: tuple[ImageEntry, ...]
-    backbone: BackboneOptions | None
-    store_grid: bool
+    extraction: Extraction
     store_pixels: bool
-    features: FeatureOptions = DEFAULT_FEATURES
 
     def __call__(self) -> Iterator[ShardItem]:
         """Reads, checks and encodes the images in batches."""
-        # Import TensorFlow in the process that writes, not in the one that plans.
-        from tfrecords.pictures.image_reading import read_images
-
-        for item in read_images(
-            self.images.read,
-            [entry.image_id for entry in self.entries],
-            backbone=self.backbone,
-            features=self.features,
-            store_grid=self.store_grid,
-            max_pixels=self.images.max_pixels,
-        ):
+        names = [entry.image_id for entry in self.entries]
+        for item in self.extraction.read_images(self.images.read, names):
             if isinstance(item, Skip):
                 yield item
             else:
@@ -107,13 +91,15 @@ def _upright(entry: ImageEntry, data: bytes) -> np.ndarray:
 
 
 def record_features(
-    backbone: BackboneOptions | None,
-    *,
-    store_grid: bool,
-    store_pixels: bool,
-    features: FeatureOptions = DEFAULT_FEATURES,
+    shapes: Mapping[str, tuple[int | None, ...]], features: FeatureOptions, *, pixels: bool
 ) -> Any:
-    """Returns the TFDS description (`FeaturesDict`) of the records."""
+    """Returns the TFDS description (`FeaturesDict`) of the records.
+
+    Args:
+        shapes: shape of each stored kind of feature.
+        features: how features are stored.
+        pixels: whether the pictures are stored.
+    """
     import tensorflow_datasets as tfds
 
     found: dict[str, Any] = {
@@ -125,12 +111,6 @@ def record_features(
         "boxes": tfds.features.Tensor(shape=(None, 4), dtype=np.float32),
         "texts": tfds.features.Sequence(tfds.features.Text()),
     }
-    if store_pixels:
+    if pixels:
         found["image"] = tfds.features.Image(shape=(None, None, 3))
-    if backbone:
-        grid = grid_shape(backbone, features)
-        shapes: dict[str, tuple[int | None, ...]] = {"global_feature": grid[-1:]}
-        if store_grid:
-            shapes["grid_feature"] = grid
-        found |= raw_features(shapes, features, views_of=shapes)
-    return tfds.features.FeaturesDict(found)
+    return tfds.features.FeaturesDict(found | raw_features(shapes, features, views_of=shapes))
