@@ -1,4 +1,8 @@
-"""Polite page fetching: one rate limit for all threads, back-off, a time limit per request."""
+"""Polite page fetching: one rate limit for all threads, back-off, a time limit per request.
+
+This module does not use `requests`: its timeout limits the silence between two bytes, not the whole
+request, and the retries of `urllib3` neither share a rate limit nor end when the crawl is stopped.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Parser of robots.txt (RFC 9309), the rules of a site for robots."""
+"""Parser of robots.txt (RFC 9309), the rules of a site for robots.
+
+`urllib.robotparser` takes the first matching rule instead of the longest one. It has no wildcards
+and no fractions of a second.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,9 @@
 
 A file of a few kilobytes may declare billions of pixels, and decoders allocate memory for them. The
 headers of the five formats that TensorFlow decodes are simple, so this module parses them directly.
-Image libraries reject some files that TensorFlow reads, and fail on data before the size.
+Image libraries reject some files that TensorFlow reads, and fail on data before the size. Pillow
+decodes a whole PNG to find its orientation, and counts neither the scans of a JPEG nor the pixels
+of the frames of a GIF.
 """
 
 from __future__ import annotations
