@@ -3,10 +3,10 @@
     r2m-train-retrieval --config=vse++:flickr8k --workdir=workspace/runs/vse \\
         --captions=workspace/records/captions/flickr8k
 
-The records must contain the features that the preset reads: a vector per image (r2m-build-captions
---backbone, or --captions=vsepp:FOLDER and --captions=kiros:FOLDER for the published files), for
-vse_infinity regions (--features) or a grid (--backbone --store_grid); with
---config.image.source=pixels the pictures (--images).
+The records must contain the features that the preset reads. For most presets this is a vector per
+image (r2m-build-captions --backbone, or --captions=vsepp:FOLDER and --captions=kiros:FOLDER for the
+published files). vse_infinity reads regions (--features) or a grid (--backbone --store_grid). With
+--config.image.source=pixels the records must contain the pictures (--images).
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def _is_url(url: str) -> bool:
     try:
         parts = urllib.parse.urlsplit(url)
         host = (parts.hostname or "").encode("idna")  # as names are looked up
-        _ = parts.port  # raises ValueError where it is no number up to 65,535
+        _ = parts.port  # raises ValueError where it is not a number up to 65,535
     except ValueError:
         return False
     is_path = parts.path.isascii() and not parts.query and not parts.fragment
@@ -123,5 +123,7 @@ def _object(url: str, data: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise InputError(f"{url}: the answer is no JSON object; is it a server of models?")
+        raise InputError(
+            f"{url}: the answer is not a JSON object; is this the URL of a model server?"
+        )
     return found

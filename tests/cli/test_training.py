@@ -52,7 +52,7 @@ def test_a_training_ends_with_its_run_its_best_score_and_the_next_commands(
     (folder / "best" / "step-00000004" / "checkpoint.json").write_text(json.dumps(sidecar))
     print_next(folder, "records/images", detections=scored, next_stage="r2m-train-xe-rec")
     best = "best cider 0.1235 at step 4" if scored else (
-        "no score to choose a best checkpoint by: its latest one is used"
+        "no validation score selects a best checkpoint: the latest one is used"
     )  # fmt: skip
     run = f"'--run={folder}'"
     asked = "--detections=FILE " if scored else ""

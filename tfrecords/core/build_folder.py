@@ -179,7 +179,7 @@ def _finished(folder: Path, kind: str, fingerprint: str, overwrite: bool) -> Rec
         return None
     if not (folder / MANIFEST).is_file():
         raise InputError(
-            f"{folder} is in the way: it exists and is no folder of finished records "
+            f"{folder} is in the way: it exists and is not a folder of finished records "
             f"(no {MANIFEST}); move it away or choose another folder"
         )
     try:

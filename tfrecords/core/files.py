@@ -61,7 +61,7 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
         raise InputError(
-            f"{folder} is a file, where a folder is needed: give another path"
+            f"{folder} is a file, expected a folder: give another path"
         ) from None
     except OSError as error:
         if error.errno in FULL_DISK:

@@ -108,7 +108,7 @@ def load_pickle(
         persistent: resolves persistent ids; None rejects them.
 
     Raises:
-        InputError: the stream is no pickle, truncated, or requires something not allowed.
+        InputError: the stream is not a pickle, truncated, or requires something not allowed.
     """
     try:
         with bounded_memory():

@@ -221,7 +221,7 @@ def test_missing_file_folder_and_reader(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot read .*loop\.txt"):
         read(tmp_path / "loop.txt")
     os.mkfifo(tmp_path / "pipe.txt")
-    with pytest.raises(InputError, match=r"pipe\.txt is no regular file"):
+    with pytest.raises(InputError, match=r"pipe\.txt is not a regular file"):
         read(tmp_path / "pipe.txt")
     table = tmp_path / "captions.csv"
     table.write_text("image,label\na.jpg,a dog\n")
