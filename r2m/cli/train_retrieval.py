@@ -34,9 +34,9 @@ _CAPTIONS = define_text(
 _INIT_FROM = define_text(
     "init_from",
     None,
-    "Run folder of the same embedding, whose best weights initialize this run; one of pixels may "
-    "start from one of stored features. Default: random weights. Ignored by a run that has a "
-    "checkpoint to resume.",
+    "Run folder of the same embedding, whose best weights initialize this run; an embedding that "
+    "reads pixels may start from one that reads stored features. Default: random weights. Ignored "
+    "by a run that has a checkpoint to resume.",
     group=TRAINING,
     value="FOLDER",
 )

@@ -19,8 +19,11 @@ CONFIG = Path(__file__).parents[2] / "configs" / "r2m" / "shapes.py"
 @pytest.mark.parametrize(
     ("strategy", "message"),
     [
-        ("tpu", "strategy 'tpu' is refused: the TensorFlow wheels this project is tested with"),
-        ("mirrorred", "unknown strategy 'mirrorred'; the known ones: auto, one_device, mirrored"),
+        (
+            "tpu",
+            "strategy 'tpu' is not supported: the TensorFlow wheels this project is tested with",
+        ),
+        ("mirrorred", "unknown strategy 'mirrorred'; known: auto, one_device, mirrored"),
     ],
 )
 def test_a_strategy_that_cannot_be_had_says_why(

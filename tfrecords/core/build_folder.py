@@ -115,7 +115,7 @@ def open_build(
     )
     plan = state / _PLAN
     if plan.exists() and plan.read_text() != fingerprint:
-        logging.info("%s was started with other options or sources: starting afresh", incomplete)
+        logging.info("%s was started with other options or sources: starting again", incomplete)
         _clear(incomplete)
     if not plan.exists():
         # Without a plan the origin of the files is unknown.

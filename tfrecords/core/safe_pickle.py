@@ -124,7 +124,7 @@ def load_pickle(
         ) from error
     except Exception as error:  # a damaged pickle can fail in any way
         raise InputError(
-            f"{where} is not a whole pickle ({type(error).__name__}: {error}): is it damaged?"
+            f"{where} is not a complete pickle ({type(error).__name__}: {error}): is it damaged?"
         ) from error
 
 

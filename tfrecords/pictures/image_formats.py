@@ -162,7 +162,7 @@ def decodable(data: bytes, found: str | None, max_pixels: int) -> bytes:
     except Image.DecompressionBombError as error:
         raise TooLargeError(str(error)) from error
     except Exception as error:  # a damaged file can fail in any way
-        raise InputError(f"no whole {found}: {error}") from error
+        raise InputError(f"not a complete {found}: {error}") from error
 
 
 def encode_png(image: Image.Image) -> bytes:

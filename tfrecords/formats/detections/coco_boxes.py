@@ -65,8 +65,8 @@ def read_coco(
 
     Raises:
         InputError: the file is not a JSON of this layout, has no annotation, lists an image or
-            category twice, has an annotation of an unknown one, a value of the wrong type, or boxes in
-            another format; names line and number.
+            category twice, has an annotation of an unknown one, a value of the wrong type, or
+            boxes in another format; names line and number.
     """
     content = _Content(certain=100.0 if options.scores == "percent" else 1.0)
     for element in stream_json(path):

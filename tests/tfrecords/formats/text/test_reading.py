@@ -62,7 +62,7 @@ def test_files_may_be_packed(tmp_path: Path, form: str) -> None:
     path.write_bytes(gzip.compress(FORMATS[form].encode()))
     assert sentences(path, part_bytes=1) == ["One dog.", "Two dogs."]
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(InputError, match=r"source\.gz is not a whole gzip file"):
+    with pytest.raises(InputError, match=r"source\.gz is not a complete gzip file"):
         sentences(path)
 
 
