@@ -65,7 +65,7 @@ def _check_beginning(workdir: Path, logged: int | None) -> None:
     if period and lost:
         start = f" (with --init_from={workdir} from its best weights)" if best else ""
         raise TrainingError(
-            f"{workdir / LATEST} holds no checkpoint, but according to "
+            f"{workdir / LATEST} contains no checkpoint, but according to "
             f"{workdir / (BEST if best > logged else METRICS)} this run has done at least {done} "
             f"steps. A new start would remove the rest of the run: restore the checkpoints, or "
             f"train in another --workdir{start}"
