@@ -15,7 +15,7 @@ _POSITIONS = ("gxg", "box-coord", "none")
 _SEEDS = (0, 1)
 _VIEWS = 4
 _NETWORK = "--backbone=EfficientNetLite2"
-# Against overfitting: few photographs for so many weights.
+# Reduces overfitting: there are few photographs for many weights.
 _REGULARIZED = ("--config.loss.smoothing=0.1", "--config.decoding.length_normalization=0.7")
 # Weights are averaged over more steps where training is longer.
 _BY_WORDS = (*_REGULARIZED, "--config.training.ema_decay=0.999")

@@ -90,7 +90,7 @@ class RestConnection:
                     raise too_slow(self.address) from None
                 raise nothing_answers(self.address, error.reason) from None
             except _BROKEN as error:
-                raise InputError(f"{url}: the connection broke off ({error!r})") from None
+                raise InputError(f"{url}: the connection was interrupted ({error!r})") from None
         raise AssertionError("the last attempt returns or raises")
 
     def _refused(self, url: str, error: urllib.error.HTTPError) -> InputError:
@@ -109,7 +109,7 @@ def _is_url(url: str) -> bool:
         return False
     try:
         parts = urllib.parse.urlsplit(url)
-        host = (parts.hostname or "").encode("idna")  # as names are looked up
+        host = (parts.hostname or "").encode("idna")  # raises UnicodeError for invalid names
         _ = parts.port  # raises ValueError where it is not a number up to 65,535
     except ValueError:
         return False

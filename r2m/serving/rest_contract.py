@@ -19,7 +19,7 @@ DEFAULT_SIGNATURE = "serving_default"
 # Maximum length of rows, such as the concepts of an image.
 MOST_ENTRIES = 1000
 
-_SHOWN = 80  # characters of what a client sent, in messages
+_SHOWN = 80  # maximum length of a client's value in messages
 _FIELDS = ("signature_name", "instances", "inputs")
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "f": ((int, float), "numbers"),
