@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from configs import common
 
 # Arguments that every configuration of a captioner takes: the embedded data set on a laptop, 6,000
-# photographs on two CPU cores, the same with the last blocks of MobileNet trained along, a few
+# photographs on two CPU cores, the same with the last blocks of MobileNet trained as well, a few
 # seconds of training.
 SIZES = ("shapes", "flickr8k", "flickr8k_pixels", "test")
 
@@ -24,7 +24,7 @@ def data(*, captions_per_image: int) -> dict[str, Any]:
         # Divides every cell of a grid, or region, by its L2 norm.
         "unit_norm": False,
         # Appends the corners of its box and their area to every region or cell (5 numbers), and
-        # sorts regions by falling area, as self-critical.pytorch's --use_box.
+        # sorts regions by decreasing area, as self-critical.pytorch's --use_box.
         "use_box": False,
         # Whether training draws the stored views of an image (--views of r2m-build-captions), the
         # image itself among them; otherwise it reads only the image.
@@ -139,8 +139,8 @@ def self_critical(
     Args:
         learning_rate: initial learning rate of the schedule.
         batch_size: images per step, over all replicas.
-        steps: a period.
-        evaluate_every: a period, also of checkpoints.
+        steps: duration of the stage.
+        evaluate_every: duration between evaluations, and between checkpoints.
     """
     stage = common.stage(
         learning_rate=learning_rate,

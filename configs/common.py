@@ -126,8 +126,8 @@ def stage(
     Args:
         learning_rate: initial learning rate of the schedule.
         batch_size: examples per step, over all replicas.
-        steps: a period.
-        evaluate_every: a period, also of checkpoints.
+        steps: duration of the stage.
+        evaluate_every: duration between evaluations, and between checkpoints.
     """
     return {
         "learning_rate": learning_rate,
@@ -138,7 +138,7 @@ def stage(
 
 
 def any_type(value: Any) -> FieldReference:
-    """Returns a field that also accepts other types: text for a period, None for a bound."""
+    """Returns a field that also accepts other types: text for a duration, None for a bound."""
     return FieldReference(value, field_type=object)
 
 

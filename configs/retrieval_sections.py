@@ -1,4 +1,4 @@
-"""Sections that configurations of visual-semantic embeddings share, with their defaults."""
+"""Sections shared by the configurations of visual-semantic embeddings, with their defaults."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from ml_collections import ConfigDict
 
 from configs import captioner_sections, common
 
-# Arguments that every preset takes: the embedded data set on a laptop, 6,000 photographs on two CPU
-# cores, a few seconds of training.
+# Arguments that every preset accepts: the embedded data set on a laptop, 6,000 photographs on two
+# CPU cores, a few seconds of training.
 SIZES = ("shapes", "flickr8k", "test")
 
 
 def data(*, batching: str, start_marker: bool, word_noise: float = 0.0) -> dict[str, Any]:
-    """Records and how they are read: `config.data`.
+    """Returns the records and options for reading them: `config.data`.
 
     Args:
         batching: see below.
@@ -23,21 +23,22 @@ def data(*, batching: str, start_marker: bool, word_noise: float = 0.0) -> dict[
     """
     return {
         "captions": "",
-        # `shuffled`, or `same_length`: all captions of a batch have as many words.
+        # `shuffled`, or `same_length`: all captions of a batch have the same number of words.
         "batching": batching,
-        # Above 1 batches contain images with so many captions each, and an epoch every image once:
-        # an image is encoded once for all of them, which saves most of the time with grids,
-        # regions and pixels. Needs loss.mask_same_image.
+        # Above 1: number of captions of each image in a batch. An epoch then contains every image
+        # once, and an image is encoded once for all of its captions, which saves most of the time
+        # with grids, regions and pixels. Requires loss.mask_same_image.
         "captions_per_image": 1,
-        # Words of a sentence, the end marker included; longer ones are cut and ended.
+        # Maximum number of words of a sentence, end marker included; longer ones are truncated.
         "max_length": 100,
         # Whether sentences begin with the start marker; all end with the end marker.
         "start_marker": start_marker,
-        # Part of the words that are masked (50 %), exchanged (10 %) or removed (40 %) in training.
+        # Fraction of the words that training masks (50 %), replaces (10 %) or removes (40 %).
         "word_noise": word_noise,
-        # Rows of images where records hold both: grid or regions. None: regions.
+        # Rows of images if records contain both: grid or regions. None: regions.
         "rows": common.none_of(str),
-        # Divides every row by its L2 norm, and appends the corners of its box and their area.
+        # Whether to divide every row by its L2 norm, and to append the corners and the area of
+        # its box.
         "unit_norm": False,
         "use_box": False,
         # Whether training draws the stored views of an image (--views of r2m-build-captions).
@@ -49,7 +50,7 @@ def image() -> dict[str, Any]:
     """Returns the source of image features: `config.image`, with the fields of captioners."""
     return {
         **captioner_sections.image(),
-        # Epochs before the network of a model of pixels begins to be trained.
+        # Number of initial epochs in which the image network of a model of pixels is frozen.
         "frozen_epochs": 1,
     }
 
@@ -74,15 +75,16 @@ def loss(
     return {
         # `hinges` of pairs against their negatives, or `softmax` over a pair and all its negatives.
         "name": name,
-        # By which the similarity of a pair must exceed that of its negatives.
+        # Margin by which the similarity of a pair must exceed that of its negatives.
         "margin": margin,
-        # `sum`: of all negatives in the batch; `max`: the hardest of each image and each sentence.
+        # `sum` of the hinges of all negatives in the batch, or `max`: only the hardest negative of
+        # each image and each sentence.
         "hinges": hinges,
-        # Epochs of `sum` before `max` begins: hardest negatives alone may collapse the embedding.
+        # Epochs with `sum` before `max`: with hardest negatives alone, the embedding may collapse.
         "sum_epochs": sum_epochs,
         # Divisor of similarities in the softmax.
         "temperature": temperature,
-        # Whether sentences of the same image are left out of its negatives.
+        # Whether other sentences of an image are excluded from its negatives.
         "mask_same_image": False,
     }
 
@@ -105,7 +107,7 @@ def preset(
         loss: result of `loss`.
         stage: result of `common.stage`, without the batch size, which all presets share.
         model: settings that differ from those of VSE++, see below.
-        training: settings that differ from `common.training`, besides the norm to clip at.
+        training: settings that differ from `common.training`, other than `clip_global_norm`.
         schedule: settings that differ from a constant learning rate.
     """
     config = ConfigDict(
@@ -123,7 +125,7 @@ def preset(
                 "sentence_encoder": "gru",
                 "layers": 1,
                 "bidirectional": False,
-                # Of the outputs for all words: last, mean, max or gpo (generalized pooling).
+                # Pooling of the outputs of all words: last, mean, max or gpo (generalized).
                 "sentence_pooling": "last",
                 # Initial weights: torch or kiros.
                 "gru_weights": "torch",
@@ -132,15 +134,15 @@ def preset(
                 "image_input": "global",
                 # `linear`, or `mlp`: with a residual multilayer perceptron.
                 "image_encoder": "linear",
-                # Of regions or cells: mean, max or gpo.
+                # Pooling of regions or cells: mean, max or gpo.
                 "image_pooling": "mean",
                 "image_dropout": 0.0,
                 # Probability that training removes a region or cell, and whether 80 % of the images
-                # have a rate of their own, up to this one.
+                # draw a separate rate, at most this one.
                 "row_dropout": 0.0,
                 "row_dropout_varies": False,
-                # Whether features are divided by their L2 norm, and when vectors of images are:
-                # always, in_use (not in training) or never.
+                # Whether features are divided by their L2 norm, and when image vectors are
+                # normalized: always, in_use (not in training) or never.
                 "normalize_features": True,
                 "normalize_images": "always",
                 # Whether vectors are replaced by their absolute values.
@@ -167,7 +169,7 @@ def train_at_size(config: ConfigDict, size: str) -> None:
         size: a key of `SIZES`.
     """
     stage, model = config.stages.ranking, config.model
-    # A small data set has several captions of an image in a batch.
+    # With small data, a batch contains several captions of an image.
     config.loss.mask_same_image = True
     units = {"shapes": 64, "flickr8k": 512, "test": 8}[size]
     words = {"shapes": 64, "flickr8k": 300, "test": 8}[size]
@@ -179,14 +181,14 @@ def train_at_size(config: ConfigDict, size: str) -> None:
     elif size == "test":
         stage.update(learning_rate=2e-3, batch_size=5, steps=4, evaluate_every=2)
     else:
-        # Averaged weights and dropout are against overfitting.
+        # Averaged weights and dropout reduce overfitting.
         model.update(word_dropout=0.3, image_dropout=0.3)
         config.training.ema_decay = 0.998
         stage.update(
             learning_rate=1e-3, batch_size=128, steps="10 epochs", evaluate_every="1 epochs"
         )
         if config.loss.sum_epochs:
-            # Of few images the hardest negatives alone collapse the embedding early on.
+            # With few images, the embedding collapses early with hardest negatives alone.
             config.loss.sum_epochs = 4
     config.training.schedule = ConfigDict(common.schedule())
     if size == "flickr8k":

@@ -16,7 +16,7 @@ from tfrecords.core.vocabulary import END_ID
 
 # Records contain feature maps, so windows are small; rows are not sorted.
 _WINDOW_BATCHES = 8
-# Number of this use of a batch's key as a seed.
+# Folded into a batch's key, so that these draws differ from others with the same key.
 _DRAWS = -1
 
 

@@ -18,7 +18,7 @@ from tfrecords.core.vocabulary import END_ID, START_ID
 
 # Records contain feature maps, so windows are small.
 _WINDOW_BATCHES = 8
-# Number of this use of a batch's key as a seed.
+# Folded into a batch's key, so that these draws differ from others with the same key.
 _NOISE = -3
 # Cumulative shares of the words that are chosen for noise: masked; masked or replaced. The others
 # are removed.

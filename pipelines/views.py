@@ -11,7 +11,7 @@ from pipelines.batching import Rows
 from tfrecords.core.records import Records
 from tfrecords.pictures.feature_options import VIEWS
 
-# Number of this use of the key of rows as a seed.
+# Folded into the key of rows, so that these draws differ from others with the same key.
 _MEMBER = -2
 
 

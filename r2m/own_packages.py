@@ -24,7 +24,7 @@ def hidden_packages() -> str | None:
         return None
     pairs = "\n".join(f"  {found} hides {root / name}" for name, found in hidden.items())
     cure = _cure({found.parent for found in hidden.values() if found is not None})
-    return f"Python finds other packages under the names of ours:\n{pairs}\n{cure}"
+    return f"Python finds other packages with the names of R2M's packages:\n{pairs}\n{cure}"
 
 
 def _found(name: str) -> Path | None:
@@ -54,6 +54,6 @@ def _cure(folders: Iterable[Path]) -> str:
             )
         else:  # site-packages
             cures.append(
-                f"uninstall what put it into {folder}, or install r2m in an environment of its own"
+                f"uninstall what put it into {folder}, or install r2m in a separate environment"
             )
-    return f"{'; '.join(cures)}; or rename what hides ours."
+    return f"{'; '.join(cures)}; or rename these packages."

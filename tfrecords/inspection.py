@@ -163,8 +163,8 @@ def describe_records(records: Records) -> list[tuple[str, str]]:
         rows.append(
             (
                 "pictures",
-                "as stored: made before EXIF orientation was read; features and boxes of turned "
-                "photographs are those of the picture on its side. Build the records again",
+                "not rotated: built before EXIF orientation was supported; features and boxes of "
+                "rotated photographs refer to the picture before rotation. Build the records again",
             )
         )
     skipped = manifest.get("skipped", {})

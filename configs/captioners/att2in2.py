@@ -1,12 +1,12 @@
-"""Att2in2: att2in with maps and dropout for rows and words (Rennie et al. 2017).
+"""Att2in2: att2in with a dense layer and dropout on rows, dropout on words (Rennie et al. 2017).
 
     r2m-train-captioner --config=att2in2:flickr8k \\
         --captions=workspace/records/captions/flickr8k --workdir=workspace/runs/att2in2
 
 The records have a grid (`--backbone --store_grid`) or regions (`--features`), which
 r2m-build-captions makes.
-`r2m-recipe flickr8k-captioners DATA WORKSPACE att2in2` does both and scores the captions,
-`r2m-recipe flickr8k-efficientnet ...` with a better backbone.
+`r2m-recipe flickr8k-captioners DATA WORKSPACE att2in2` builds the records, trains and scores the
+captions; `r2m-recipe flickr8k-efficientnet ...` does so with a better backbone.
 On features of MobileNet it reaches CIDEr 0.371, BLEU-4 0.168 and METEOR 0.172 on dev
 (RESULTS.md), after 15 minutes of training on two cores.
 """

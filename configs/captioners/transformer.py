@@ -5,7 +5,7 @@
 
 The records have a grid (`--backbone --store_grid`) or regions (`--features`), which
 r2m-build-captions makes.
-`r2m-recipe flickr8k-efficientnet DATA WORKSPACE transformer` does both and
+`r2m-recipe flickr8k-efficientnet DATA WORKSPACE transformer` builds the records, trains and
 scores the captions.
 """
 

@@ -5,8 +5,8 @@
 
 The records have a grid (`--backbone --store_grid`) or regions (`--features`), which
 r2m-build-captions makes.
-`r2m-recipe flickr8k-captioners DATA WORKSPACE updown` does both and scores the captions,
-`r2m-recipe flickr8k-efficientnet ...` with a better backbone.
+`r2m-recipe flickr8k-captioners DATA WORKSPACE updown` builds the records, trains and scores the
+captions; `r2m-recipe flickr8k-efficientnet ...` does so with a better backbone.
 On features of MobileNet it reaches CIDEr 0.406, BLEU-4 0.181 and METEOR 0.180 on dev
 (RESULTS.md), after 22 minutes of training on two slow cores.
 """

@@ -67,7 +67,7 @@ _WEIGHTS = image_flags.define_weights()
 _CAPTIONS = define_whole(
     "captions",
     None,
-    "Captions per image, best first; no more than --beam_size, unless they are drawn. Default: all "
+    "Captions per image, best first; at most --beam_size with beam search. Default: all "
     "that the search finds, at most 5.",
     least=1,
     most=MOST_BEAMS,

@@ -90,7 +90,7 @@ _WEIGHTS = image_flags.define_weights()
 _CAPTIONS = define_whole(
     "captions",
     1,
-    "Captions to find per image, best first; no more than --beam_size, unless they are drawn.",
+    "Captions to find per image, best first; at most --beam_size with beam search.",
     least=1,
     most=MOST_BEAMS,
     group=DECODING,

@@ -32,10 +32,10 @@ _CAPTIONS = define_text(
 _INIT_FROM = define_text(
     "init_from",
     None,
-    "Run folder of the same model, whose best weights initialize this run; a captioner of pixels "
-    "may start from one of stored features. Default: cross entropy starts from random weights, "
-    "self-critical training from the run of cross entropy in the same workdir. Ignored by a run "
-    "that has a checkpoint to resume.",
+    "Run folder of the same model, whose best weights initialize this run; a captioner that "
+    "reads pixels may start from one that reads stored features. Default: cross entropy starts "
+    "from random weights, self-critical training from the run of cross entropy in the same "
+    "workdir. Ignored by a run that has a checkpoint to resume.",
     group=TRAINING,
     value="FOLDER",
 )

@@ -6,8 +6,8 @@
 
 Writes one JSON file per class. After an interruption the same command resumes at the first missing
 page and retries pages that failed. Respect the site's terms: the default is one request per second,
-and pages that robots.txt forbids are not fetched. 80 classes of 1,000 pages are 80,000 requests: a
-day.
+and pages that robots.txt forbids are not fetched. 80 classes with 1,000 pages
+each take 80,000 requests, about a day.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def main(argv: Sequence[str]) -> int:
         failed = sum(c.failed for c in found)
         print(f"{failed} pages failed ({', '.join(unfinished)}): the same command tries them again")
     if report.stopped:
-        print("stopped: the same command goes on")
+        print("stopped: the same command resumes")
     return 0 if report.finished else 1
 
 

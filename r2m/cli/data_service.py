@@ -3,7 +3,7 @@
     r2m-data-service
     r2m-train-curriculum --config.training.data_service=grpc://localhost:5050 ...
 
-and for runs on other machines, which reach this one as `feeder` here:
+For runs on other machines, which reach this machine by the name `feeder`:
 
     r2m-data-service --host=feeder
     r2m-train-curriculum --config.training.data_service=grpc://feeder:5050 ...

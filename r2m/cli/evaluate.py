@@ -73,7 +73,7 @@ _SPLIT = define_text("split", "val", "Split of the records.", group=INPUT, value
 _CAPTIONS = define_whole(
     "captions",
     1,
-    "Captions to find per image; no more than --beam_size, unless they are drawn. The best one is "
+    "Captions to find per image; at most --beam_size with beam search. The best one is "
     "scored. With several, the report also contains oracle and mean scores and the diversity of "
     "the captions of an image.",
     least=1,

@@ -70,7 +70,7 @@ _DETECTOR = define_texts(
 _CAPTIONS = define_whole(
     "captions",
     1,
-    "Captions per image, best first; no more than --beam_size, unless they are drawn.",
+    "Captions per image, best first; at most --beam_size with beam search.",
     least=1,
     most=MOST_BEAMS,
     group=DECODING,
@@ -161,7 +161,7 @@ def _refuse_for_two_graphs() -> None:
     given = [name for name, flag in flags.items() if flag.value != flag.default]
     if given:
         raise InputError(
-            f"--{', --'.join(given)}: only of --format=saved_model; leave out with "
+            f"--{', --'.join(given)}: only supported with --format=saved_model; leave out with "
             f"--format={_FORMAT.value}"
         )
 

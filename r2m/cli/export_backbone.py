@@ -35,7 +35,8 @@ def main(argv: Sequence[str]) -> None:
 
     del argv
     exported = export_backbone(_RUN.value, _OUTPUT.value)
-    print(f"backbone: {exported.file}\nflags of a builder of records: {' '.join(exported.flags)}")
+    print(f"backbone: {exported.file}")
+    print(f"flags for commands that build records: {' '.join(exported.flags)}")
 
 
 def console() -> None:

@@ -186,10 +186,10 @@ def _path_problem(error: OSError) -> str:
     """Returns the message for a path that cannot be read or written."""
     path = os.fsdecode(error.filename)
     if isinstance(error, FileExistsError):
-        return f"{path}: a file, where a folder is needed; give another path"
+        return f"{path} is a file, expected a folder; give another path"
     if isinstance(error, IsADirectoryError):
-        return f"{path}: a folder, where a file is needed; give another path"
-    cure = "make room" if error.errno in _FULL else "give another path, or access to this one"
+        return f"{path} is a folder, expected a file; give another path"
+    cure = "make room" if error.errno in _FULL else "give another path, or change its permissions"
     return f"{path}: {error.strerror}; {cure}"
 
 
@@ -215,8 +215,8 @@ def _record_damage(error: Exception) -> str | None:
     folders = [shlex.quote(str(folder)) for folder in opened_folders()] or ["FOLDER"]
     checks = " or ".join(f"r2m-inspect {folder} --verify" for folder in folders)
     return (
-        f"a record file is damaged: {plain_message(message)}; it is named by {checks}. Build those "
-        "records again with --overwrite"
+        f"a record file is damaged: {plain_message(message)}; to find it, run {checks}. Build "
+        "those records again with --overwrite"
     )
 
 

@@ -3,10 +3,10 @@
     r2m-train-retrieval --config=vse++:flickr8k --workdir=workspace/runs/vse \\
         --captions=workspace/records/captions/flickr8k
 
-The records must contain the features that the preset reads: a vector per image (r2m-build-captions
---backbone, or --captions=vsepp:FOLDER and --captions=kiros:FOLDER for the published files), for
-vse_infinity regions (--features) or a grid (--backbone --store_grid); with
---config.image.source=pixels the pictures (--images).
+The records must contain the features that the preset reads. For most presets this is a vector per
+image (r2m-build-captions --backbone, or --captions=vsepp:FOLDER and --captions=kiros:FOLDER for the
+published files). vse_infinity reads regions (--features) or a grid (--backbone --store_grid). With
+--config.image.source=pixels the records must contain the pictures (--images).
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _CAPTIONS = define_text(
 _INIT_FROM = define_text(
     "init_from",
     None,
-    "Run folder of the same embedding, whose best weights initialize this run; one of pixels may "
-    "start from one of stored features. Default: random weights. Ignored by a run that has a "
-    "checkpoint to resume.",
+    "Run folder of the same embedding, whose best weights initialize this run; an embedding that "
+    "reads pixels may start from one that reads stored features. Default: random weights. Ignored "
+    "by a run that has a checkpoint to resume.",
     group=TRAINING,
     value="FOLDER",
 )

@@ -123,7 +123,7 @@ def print_next(
     from r2m.engine.monitoring.text_tables import four_digits
 
     run = read_run(folder)
-    best = "no score to choose a best checkpoint by: its latest one is used"
+    best = "no validation score selects a best checkpoint: the latest one is used"
     if run.best_value is not None:
         best = f"best {run.best_metric} {four_digits(run.best_value)} at step {run.best_step}"
     asked = ["--detections=FILE"] if detections else []

@@ -49,7 +49,7 @@ def chosen_settings(
         TrainingError: the kind is unknown, has no such setting, or lacks a required one.
     """
     if name not in known:
-        raise TrainingError(f"unknown {what} {name!r}; the known ones: {', '.join(sorted(known))}")
+        raise TrainingError(f"unknown {what} {name!r}; known: {', '.join(sorted(known))}")
     own = known[name]
     settable = sorted(set().union(*known.values()))
     chosen = {key: getattr(given, key) for key in settable if getattr(given, key) is not None}

@@ -13,10 +13,10 @@ and number of rows of each replica, including zero. For a stage this means:
   empty batches with a leading dimension of 0.
 - `r2m.engine.distribution.gather.all_gather` may be called inside `loss`, for example to compare
   with the whole global batch. Its gradient is summed over the replicas and sliced to each
-    replica's rows, so the engine's sum over replicas is the gradient of the sum of all replicas'
+  replica's rows, so the engine's sum over replicas is the gradient of the sum of all replicas'
   totals: each pair of rows must be counted by exactly one replica (own rows against all gathered
   rows, normalizer = own rows). A loss that every replica computes completely is also correct if
-    its normalizer is complete, too: both are then counted once per replica.
+  its normalizer is complete, too: both are then counted once per replica.
 - AutoGraph is off: write loops and conditions on tensors as `tf.while_loop` and `tf.cond`.
 - Do not `all_reduce` a total: the engine does, and the gradient of an all-reduce is another one.
 - Randomness: Keras layers in `model` (their seeds are checkpointed, and differ by replica), or

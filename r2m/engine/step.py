@@ -139,7 +139,7 @@ def make_train_loop(
         norm = tf.sqrt(2.0 * tf.reduce_sum(squares))
         gradients = clip_and_decay(gradients, found.variables, norm, options)
         replicas = context.num_replicas_in_sync
-        if replicas > 1:  # `apply` sums over them once more
+        if replicas > 1:  # `apply` sums over the replicas again
             gradients = [gradient / replicas for gradient in gradients]
         finite = tf.math.is_finite(objective) & tf.math.is_finite(norm)
         apply_if(finite, optimizer, gradients, found.variables)

@@ -322,8 +322,8 @@ def _check_same_start(step: int, workdir: Path, strategy: tf.distribute.Strategy
     apart = sum_over_workers(strategy, float(step != first)) > 0
     if apart:
         raise TrainingError(
-            f"the workers do not see the same checkpoints in {workdir}: the chief is at step "
-            f"{first}, this one at {step}; the folder must be shared by all of them"
+            f"the workers find different checkpoints in {workdir}: the chief is at step {first}, "
+            f"this worker at {step}; all workers must share the folder"
         )
 
 

@@ -93,7 +93,7 @@ def match_images(
         best = max(found, key=lambda way: sum(place is not None for place in found[way]))
         if all(place is None for place in found[best]):
             raise InputError(
-                "no prediction is of an image with references. Predictions are named "
+                "no prediction matches an image with references. Predictions are named "
                 f"{_some(predicted)}; references {_some(referenced)}. They match by file name "
                 "(with or without folders and suffix), by id, or by the number at the end of the "
                 "file name: use one of these on both sides"

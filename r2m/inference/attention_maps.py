@@ -42,7 +42,7 @@ def why_no_maps(captioner: str, inputs: InputSpec) -> str | None:
     """
     with_attention = captioner_names(with_attention=True)
     if captioner not in with_attention:
-        return f"captioner {captioner} has no attention; {', '.join(with_attention)} have"
+        return f"captioner {captioner} has no attention, unlike {', '.join(with_attention)}"
     if inputs.find(Regions) is not None:
         return "its attention covers regions, not a grid: it has no maps to show"
     return None

@@ -59,8 +59,8 @@ def _common_signature(members: Sequence[LoadedCaptioner]) -> dict[str, tf.Tensor
         for name, spec in member.signature.items():
             if signature.setdefault(name, spec) != spec:
                 raise InputError(
-                    f"{path}: its {name} are {spec}, those of another member {signature[name]}: "
-                    "they cannot read the same features"
+                    f"{path} reads {name} as {spec}, another member as {signature[name]}: the "
+                    "members of an ensemble must read the same features"
                 )
     return signature
 

@@ -59,7 +59,8 @@ def captioner_image_reader(
         extractor = records_extractor(members, inputs, weights)
     elif weights is not None:
         raise InputError(
-            f"{members[0].path}: the captioner has its own network: no --weights (Python: weights=)"
+            f"{members[0].path}: the captioner contains its network: leave out --weights "
+            "(Python: weights=)"
         )
 
     seen = _seen_boxes(members, images, detections)
@@ -213,7 +214,7 @@ def records_extractor(
             raise InputError(
                 f"the model of {member.path} was trained on features that were made elsewhere: "
                 "it can caption records (r2m-evaluate), not image files. For image files, train on "
-                "records of r2m-build-captions --backbone (of regions: and --regions)"
+                "records of r2m-build-captions --backbone (for regions, also --regions)"
             )
     # Only records that store grids contain the shape of the grid.
     recorded = max(

@@ -75,7 +75,7 @@ class LoadedR2M:
         assert not more, "R2M reads no features"
         path = self.folders[0].path
         if weights is not None:
-            raise InputError(f"{path} is a run of R2M, which has no backbone: no --weights")
+            raise InputError(f"{path} is a run of R2M, which has no backbone: leave out --weights")
         if not detections:
             raise InputError(
                 f"{path} is a run of R2M, which captions what detectors found: give their files "

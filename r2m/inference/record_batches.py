@@ -42,9 +42,8 @@ def image_batches(
         shape = found.element_spec[name].shape
         if not spec.shape.is_compatible_with(shape):
             raise InputError(
-                f"{records.folder}: its {name} are of shape {shape}, those that "
-                f"{trained_on[0].path} was trained on of {spec.shape}: give records that "
-                "were built in the same way"
+                f"{records.folder}: {name} has shape {shape}, but {trained_on[0].path} was trained "
+                f"on shape {spec.shape}: give records that were built in the same way"
             )
     return found
 

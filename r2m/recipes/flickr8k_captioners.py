@@ -45,7 +45,7 @@ RECIPE = Recipe(
     "(mobilenet_v1_0.75_224_notop.weights.h5)",
     runs={
         **{model: f"{model} on stored features of MobileNet" for model in _MODELS},
-        "ensemble": "updown, then updown with the last blocks of MobileNet trained along, and both "
+        "ensemble": "updown, then updown with fine-tuned last blocks of MobileNet, and both "
         "together, with and without the consensus of similar photographs",
     },
     commands=_commands,

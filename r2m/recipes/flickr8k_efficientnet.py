@@ -15,7 +15,7 @@ _POSITIONS = ("gxg", "box-coord", "none")
 _SEEDS = (0, 1)
 _VIEWS = 4
 _NETWORK = "--backbone=EfficientNetLite2"
-# Against overfitting: few photographs for so many weights.
+# Reduces overfitting: there are few photographs for many weights.
 _REGULARIZED = ("--config.loss.smoothing=0.1", "--config.decoding.length_normalization=0.7")
 # Weights are averaged over more steps where training is longer.
 _BY_WORDS = (*_REGULARIZED, "--config.training.ema_decay=0.999")
@@ -100,7 +100,7 @@ def _build_tuned(project: _Project, rows: str) -> tuple[Path, Command]:
     }[rows]  # fmt: skip
     return records, build_captions(
         project.data, records, _NETWORK, f"--weights={project.network}", "--nostore_pixels",
-        # That of the up-down, which goes on with these features.
+        # The vocabulary of the up-down, whose training continues with these features.
         f"--vocabulary={project.records('')}/vocabulary.txt", *flags,
     )  # fmt: skip
 
@@ -135,7 +135,7 @@ def _best(project: _Project) -> Iterator[Command]:
 
 
 def _ensemble(project: _Project) -> Iterator[Command]:
-    """Yields the transformer on grids, and captions by consensus of the up-down and it."""
+    """Yields the transformer on grids, and captions by consensus of both captioners."""
     yield from _on_tuned_features(project, "grid", "transformer")
     workdirs = [project.run("rewarded_updown"), project.run("grid_transformer")]
     yield _by_consensus(project, "ensemble", *workdirs)
@@ -180,8 +180,8 @@ RECIPE = Recipe(
     runs={
         **{model: f"{model} on stored features" for model in _PLAIN},
         "views": f"updown on stored features of each training image and {_VIEWS} random views",
-        "best": "updown on stored features, then with the last blocks of the network trained "
-        "along, then by rewards on stored features of this network; by consensus with an embedding",
+        "best": "updown on stored features, then with fine-tuning of the last blocks of the "
+        "network, then by rewards on stored features of this network; consensus with an embedding",
         **{
             f"{rows}-{model}": f"{model} on {rows} of the network of `best`, then by rewards"
             for rows in ("grid", "regions")

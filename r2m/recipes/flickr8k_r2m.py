@@ -64,9 +64,9 @@ RECIPE = Recipe(
     "(mobilenet_v1_0.75_224_notop.weights.h5)",
     runs={
         "coco": "concepts of a COCO detector",
-        "merged": "these merged with those of an ImageNet classifier",
-        "merged_lstm": "as merged, with an LSTM decoder and linear fusion",
-        "merged_concat": "as merged, with linear fusion",
+        "merged": "concepts of the COCO detector, merged with those of an ImageNet classifier",
+        "merged_lstm": "like `merged`, with an LSTM decoder and linear fusion",
+        "merged_concat": "like `merged`, with linear fusion",
     },
     commands=_commands,
 )

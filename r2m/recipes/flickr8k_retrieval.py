@@ -17,7 +17,7 @@ _INPUTS = {
 }
 # An image is encoded once for its five captions.
 _SHARED = ("--config.data.captions_per_image=5", "--config.stages.ranking.batch_size=320")
-# Few steps, from trained weights: against the hardest negatives, with words masked and exchanged.
+# Few steps from trained weights, with hardest negatives and with masked and replaced words.
 _HARDEST = {
     "loss.name": "hinges", "loss.hinges": "max", "data.word_noise": 0.2,
     "stages.ranking.batch_size": 256, "stages.ranking.learning_rate": 5e-4,
@@ -140,7 +140,7 @@ def _tuned(project: _Project) -> Iterator[Command]:
         "r2m-train-retrieval", "--config=contrastive:flickr8k", f"--captions={project.records}",
         f"--workdir={project.run('pixels')}", f"--init_from={project.run('contrastive')}/ranking",
         *(f"--config.image.{name}={value}" for name, value in image.items()), *_SHARED,
-        # Few steps, and an average of the weights over equally few.
+        # Few steps, so the weights are averaged over few steps.
         "--config.stages.ranking.learning_rate=1e-3", "--config.stages.ranking.steps=8 epochs",
         "--config.training.schedule.warm_up=20", "--config.training.ema_decay=0.98",
     ]  # fmt: skip
@@ -192,7 +192,7 @@ RECIPE = Recipe(
                 for rows in ("", "-grid")
                 for preset in _PRESETS
             },
-            "tuned": f"contrastive with the last blocks of {own.title} trained along, then on "
+            "tuned": f"contrastive with fine-tuning of the last blocks of {own.title}, then on "
             "vectors of this network against the hardest negatives",
             "ensemble": "averaged similarities of `tuned` and of embeddings on its features",
         }.items()

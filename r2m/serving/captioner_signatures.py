@@ -99,9 +99,9 @@ def image_signatures(
         makers[DEFAULT] = _ImageBytes(inputs, extractor, max_pixels)
     elif extractor is not None:
         makers[FROM_BOXES] = _BoxedImages(inputs, extractor, max_pixels)
-        left_out[DEFAULT] = f"{why}; it has the inputs of {FROM_BOXES}"
+        left_out[DEFAULT] = f"{why}; {DEFAULT} has the inputs of {FROM_BOXES}"
     else:
-        left_out[DEFAULT] = f"{why}; it has the inputs of from_features"
+        left_out[DEFAULT] = f"{why}; {DEFAULT} has the inputs of from_features"
     if why := why or _why_no_pixels(inputs, extractor):
         left_out["from_pixels"] = why
     else:
@@ -236,7 +236,9 @@ def _extractor(
     """
     if not inputs.stored:
         if weights is not None:
-            raise InputError(f"{members[0].path}: the model has its own network: no --weights")
+            raise InputError(
+                f"{members[0].path}: the model contains its network: leave out --weights"
+            )
         return None, None
     detected = [member for member in members if member.needs_detections]
     for member in members:

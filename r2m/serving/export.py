@@ -95,7 +95,7 @@ def export_run(
     kind = kind_of(folders[0])
     if detectors and kind.name != "unsupervised_captioning":
         raise InputError(
-            f"{folders[0].path} is {kind.title}, which reads no concepts: no --detector"
+            f"{folders[0].path} is {kind.title}, which reads no concepts: leave out --detector"
         )
     if kind.captions:
         run = Run.load(

@@ -154,7 +154,7 @@ def _loop_usage(facts: CardFacts) -> Iterator[str]:
     yield ""
     yield (
         "`caption.py` loops the two graphs with a beam search; `config.json` has its settings. "
-        "Pictures are resized by Pillow there, whose pixels differ a little from those of the "
+        "It resizes pictures with Pillow, whose results differ slightly from the pixels of the "
         "training."
     )
 
@@ -179,7 +179,7 @@ def _usage(facts: CardFacts) -> Iterator[str]:
     yield (
         "TensorFlow Serving reads the folder above the version; `batching.config` holds parameters "
         "for `--batching_parameters_file`. Every output has the batch as its first dimension, and "
-        "no item of a batch depends on another one. `status` is `ok`, or says what is wrong."
+        "no item of a batch depends on another one. `status` is `ok` or describes the fault."
     )
 
 
@@ -295,10 +295,13 @@ def _limits(facts: CardFacts) -> Iterator[str]:
             f"{facts.max_pixels / 1e6:g} megapixels. Others get a status."
         )
     if facts.served.kind == "retrieval":
-        yield "- Similarities rank; they are no probabilities."
+        yield "- Similarities are for ranking; they are not probabilities."
         yield "- Words that are not in the vocabulary are read as one unknown word."
     else:
-        yield "- Captions contain words of the training only, and may name what is not there."
+        yield (
+            "- Captions contain only words of the training, and may mention objects that are not "
+            "in the image."
+        )
         if facts.format == "saved_model":
             yield "- The settings of decoding are frozen in the graph."
     for note in facts.served.notes:

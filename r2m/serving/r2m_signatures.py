@@ -50,7 +50,7 @@ def r2m_model(
     assert isinstance(loaded, LoadedR2M)
     path = loaded.folders[0].path
     if run.weights is not None:
-        raise InputError(f"{path} is a run of R2M, which has no backbone: no --weights")
+        raise InputError(f"{path} is a run of R2M, which has no backbone: leave out --weights")
     graph, lookup = CaptionGraph(run, captions), ConceptWords(loaded.rules, loaded.vocabulary)
 
     def of_concepts(concepts: tf.Tensor, concept_lengths: tf.Tensor) -> Tensors:
@@ -73,7 +73,7 @@ def r2m_model(
         files = ", ".join(rule["file"] for rule in loaded.rules.detections) or "a detector"
         left_out[DEFAULT] = (
             f"R2M captions what detectors found ({files}), and no detector is in the graph "
-            f"(--detector); it has the inputs of {FROM_CONCEPTS}"
+            f"(--detector); {DEFAULT} has the inputs of {FROM_CONCEPTS}"
         )
         first, owned, classifiers = named, (), ()
     return ServedModel(

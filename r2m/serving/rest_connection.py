@@ -90,7 +90,7 @@ class RestConnection:
                     raise too_slow(self.address) from None
                 raise nothing_answers(self.address, error.reason) from None
             except _BROKEN as error:
-                raise InputError(f"{url}: the connection broke off ({error!r})") from None
+                raise InputError(f"{url}: the connection was interrupted ({error!r})") from None
         raise AssertionError("the last attempt returns or raises")
 
     def _refused(self, url: str, error: urllib.error.HTTPError) -> InputError:
@@ -109,8 +109,8 @@ def _is_url(url: str) -> bool:
         return False
     try:
         parts = urllib.parse.urlsplit(url)
-        host = (parts.hostname or "").encode("idna")  # as names are looked up
-        _ = parts.port  # raises ValueError where it is no number up to 65,535
+        host = (parts.hostname or "").encode("idna")  # raises UnicodeError for invalid names
+        _ = parts.port  # raises ValueError where it is not a number up to 65,535
     except ValueError:
         return False
     is_path = parts.path.isascii() and not parts.query and not parts.fragment
@@ -123,5 +123,7 @@ def _object(url: str, data: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise InputError(f"{url}: the answer is no JSON object; is it a server of models?")
+        raise InputError(
+            f"{url}: the answer is not a JSON object; is this the URL of a model server?"
+        )
     return found

@@ -19,7 +19,7 @@ DEFAULT_SIGNATURE = "serving_default"
 # Maximum length of rows, such as the concepts of an image.
 MOST_ENTRIES = 1000
 
-_SHOWN = 80  # characters of what a client sent, in messages
+_SHOWN = 80  # maximum length of a client's value in messages
 _FIELDS = ("signature_name", "instances", "inputs")
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "f": ((int, float), "numbers"),
@@ -83,7 +83,9 @@ def parse_predict(
     """
     content = _parse_json(body)
     if not isinstance(content, dict):
-        raise _bad('the body is no JSON object: expected {"instances": [...]} or {"inputs": {...}}')
+        raise _bad(
+            'the body is not a JSON object: expected {"instances": [...]} or {"inputs": {...}}'
+        )
     unknown = [name for name in content if name not in _FIELDS]
     if unknown:
         raise _bad(f"unknown field {shown(unknown[0])}: the fields are {', '.join(_FIELDS)}")
@@ -201,15 +203,15 @@ def _parse_json(body: bytes) -> Any:
     try:
         return json.loads(body)
     except RecursionError:
-        raise _bad("the body is no JSON that can be read: it is nested too deeply") from None
+        raise _bad("the body cannot be read as JSON: it is nested too deeply") from None
     except ValueError as error:
-        raise _bad(f"the body is no JSON: {error}") from None
+        raise _bad(f"the body is not JSON: {error}") from None
 
 
 def _rows(instances: Any, infos: Mapping[str, TensorInfo]) -> dict[str, Any]:
     """Returns the columns of a request in row format."""
     if not isinstance(instances, list):
-        raise _bad('"instances" is no list: expected an entry per item')
+        raise _bad('"instances" is not a list: expected an entry per item')
     columns: dict[str, list[Any]] = {}
     for place, instance in enumerate(instances):
         row = _named(instance, infos, f"instance {place}")
@@ -230,7 +232,7 @@ def _named(value: Any, infos: Mapping[str, TensorInfo], where: str) -> dict[str,
     if isinstance(value, dict) and value.keys() != {"b64"}:
         return value
     if len(infos) != 1:
-        raise _bad(f"{where} is no JSON object with the inputs {', '.join(infos)}")
+        raise _bad(f"{where} is not a JSON object with the inputs {', '.join(infos)}")
     return {next(iter(infos)): value}
 
 

@@ -109,7 +109,7 @@ class Models:
         """Ends the threads, except those of endless graphs."""
         self._converters.shutdown(wait=False, cancel_futures=True)
         if not self.batcher.close(self._limits.seconds):
-            logging.warning("a model still computes and is given up")
+            logging.warning("a model is still computing and is abandoned")
 
     async def health(self) -> Response:
         """Answers `/healthz`."""

@@ -114,9 +114,9 @@ def init_from_run(
 ) -> None:
     """Restores the weights of another run into a model that reads images.
 
-    A model of pixels may start from one of stored features: its network then keeps the weights it
-    was loaded with. One of stored features may start from one of pixels, whose network stored them
-    (r2m-export-backbone): the network's weights are left out.
+    A model of pixels may start from a model of stored features: its network then keeps the weights
+    it was loaded with. A model of stored features may start from a model of pixels whose network
+    computed these features (r2m-export-backbone): the network's weights are left out.
 
     Args:
         model: a built model.

@@ -77,8 +77,8 @@ class Validator:
         if len(references) == 1:
             logging.warning(
                 "only one validation image has references (%s): CIDEr is 0 for every caption, as "
-                "all n-grams of the references are in all images; best/ goes by the validation "
-                "loss. Build the records with more validation images",
+                "all n-grams of the references are in all images; best/ is selected by the "
+                "validation loss. Build the records with more validation images",
                 next(iter(references)),
             )
 
@@ -126,7 +126,7 @@ class Validator:
         if self._all_equal == _ALL_EQUAL:
             logging.warning(
                 "all %d validation images had the same caption at %d evaluations in a row (%r): "
-                "the model does not distinguish them yet. If it stays so, train longer, or check "
+                "the model does not distinguish them yet. If this persists, train longer, or check "
                 "with r2m-inspect that their features or concepts differ",
                 len(captions), _ALL_EQUAL, next(iter(captions.values())),
             )  # fmt: skip

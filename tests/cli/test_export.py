@@ -56,4 +56,4 @@ def test_two_graphs_take_no_flags_that_only_a_saved_model_has_a_use_for() -> Non
     assert '["two_graphs", ["r"], "o", ["onnx"], {"decoding": {"max_length": 9}' in done.stdout
     refused = run("--format=litert", "--captions=2", "--weights_dtype=int8")
     assert refused.returncode == 1
-    assert "--captions, --weights_dtype: only of --format=saved_model" in refused.stderr
+    assert "--captions, --weights_dtype: only supported with --format=saved_model" in refused.stderr

@@ -57,8 +57,8 @@ def test_an_interrupted_training_prints_its_command_and_ends_well(
     [
         ("fail", (1, "\nerror: toy: step 3\n")),
         ("ctrl-c", (130, "\ninterrupted\n")),
-        ("path", (1, "\nerror: a_script.py/x: Not a directory; give another path, or access to t"
-                     "his one\n")),
+        ("path", (1, "\nerror: a_script.py/x: Not a directory; give another path, or change its "
+                     "permissions\n")),
     ],
 )  # fmt: skip
 def test_an_error_ends_in_a_line_and_an_exit_code(

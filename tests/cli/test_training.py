@@ -19,8 +19,11 @@ CONFIG = Path(__file__).parents[2] / "configs" / "r2m" / "shapes.py"
 @pytest.mark.parametrize(
     ("strategy", "message"),
     [
-        ("tpu", "strategy 'tpu' is refused: the TensorFlow wheels this project is tested with"),
-        ("mirrorred", "unknown strategy 'mirrorred'; the known ones: auto, one_device, mirrored"),
+        (
+            "tpu",
+            "strategy 'tpu' is not supported: the TensorFlow wheels this project is tested with",
+        ),
+        ("mirrorred", "unknown strategy 'mirrorred'; known: auto, one_device, mirrored"),
     ],
 )
 def test_a_strategy_that_cannot_be_had_says_why(
@@ -52,7 +55,7 @@ def test_a_training_ends_with_its_run_its_best_score_and_the_next_commands(
     (folder / "best" / "step-00000004" / "checkpoint.json").write_text(json.dumps(sidecar))
     print_next(folder, "records/images", detections=scored, next_stage="r2m-train-xe-rec")
     best = "best cider 0.1235 at step 4" if scored else (
-        "no score to choose a best checkpoint by: its latest one is used"
+        "no validation score selects a best checkpoint: the latest one is used"
     )  # fmt: skip
     run = f"'--run={folder}'"
     asked = "--detections=FILE " if scored else ""

@@ -63,7 +63,7 @@ def known_flags() -> set[str]:
     """Flags that any script defines, and those of other programs, as WORKSPACE.md compares them."""
     sources = [path.read_text() for path in (ROOT / "r2m" / "cli").glob("*.py")]
     table = (
-        (ROOT / "WORKSPACE.md").read_text().partition("| there | here |")[2].partition("\n\n")[0]
+        (ROOT / "WORKSPACE.md").read_text().partition("| original | R2M |")[2].partition("\n\n")[0]
     )
     there = re.findall(r"^\| (.*?) \|", table, re.M)
     theirs = set(re.findall(r"--(\w+)", "\n".join(there)))
@@ -114,7 +114,7 @@ README_SPELLINGS = """
 
 
 def test_spellings_of_the_original_readmes_have_a_row() -> None:
-    text = (ROOT / "WORKSPACE.md").read_text().partition("| there | here |")[2]
+    text = (ROOT / "WORKSPACE.md").read_text().partition("| original | R2M |")[2]
     there = re.findall(r"^\| (.*?) \|", text.partition("\n\n")[0], re.M)
     spelled = set(re.findall(r"\w[\w.]*\w", "\n".join(there)))
     missing = [

@@ -57,8 +57,8 @@ def test_mirrored_takes_the_wanted_number(mirrored: tf.distribute.Strategy) -> N
         ("parameter_server", None, "refused.*Keras 3"),
         ("miror", None, "unknown.*auto, one_device, mirrored"),
         ("one_device", 2, "one replica here, not 2"),
-        ("mirrored", 99, "99 replicas wanted.*CPU"),
-        ("mirrored", 0, "0 replicas wanted"),
+        ("mirrored", 99, "99 replicas require as many devices.*CPU"),
+        ("mirrored", 0, "0 replicas require as many devices"),
     ],
 )
 def test_refused_strategies(name: str, replicas: int | None, message: str) -> None:

@@ -239,7 +239,7 @@ class TestStart:
         assert not np.allclose(LanguageStage().model.embedding.embeddings.numpy(), saved, atol=1e-3)
 
     def test_missing_source(self, tmp_path: Path) -> None:
-        with pytest.raises(TrainingError, match=r"no whole checkpoint in .*nowhere"):
+        with pytest.raises(TrainingError, match=r"no complete checkpoint in .*nowhere"):
             train(
                 LanguageStage(), options(), tmp_path, strategy=ONE, init_from=tmp_path / "nowhere"
             )

@@ -22,7 +22,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot make the folder /proc/x: .*; give another path"):
         prepare_output("/proc/x")
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="is a file, where a folder is needed"):
+    with pytest.raises(InputError, match="is a file, expected a folder"):
         prepare_output(tmp_path / "file")
 
 

@@ -108,7 +108,7 @@ def run_folder(folder: Path, captioner: str, features: list[str], stage: str) ->
             "fc",
             ["global_feature"],
             "cross_entropy",
-            "runs/stage: captioner fc has no attention; att2in, .*transformer, updown have",
+            "runs/stage: captioner fc has no attention, unlike att2in, .*transformer, updown",
         ),
         ("updown", ["region_feature"], "cross_entropy", "runs/stage: .*regions, not a grid"),
         (

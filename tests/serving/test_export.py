@@ -263,9 +263,9 @@ def test_settings_without_a_use_are_refused(old_runs: Path, embedding_run: Path)
         InputError, match=r"generates no captions: leave out --beam_size, --captions"
     ):
         export_run(embedding_run, folder, decoding={"beam_size": 2}, captions=3)
-    with pytest.raises(InputError, match="which has no backbone: no --weights"):
+    with pytest.raises(InputError, match="which has no backbone: leave out --weights"):
         export_run(old_runs / RUNS["r2m"], folder, weights="vgg.h5")
-    with pytest.raises(InputError, match="its own network: no --weights"):
+    with pytest.raises(InputError, match="contains its network: leave out --weights"):
         export_run(old_runs / RUNS["pixels"], folder, weights="vgg.h5")
     with pytest.raises(InputError, match=r"--captions=9: must be at most 3"):
         export_run(old_runs / RUNS["r2m"], folder, captions=9)

@@ -158,16 +158,16 @@ def test_images_are_uploaded_as_forms_and_as_they_are(
 
 
 BAD_REQUESTS = {
-    '{"instances": [': "the body is no JSON",
+    '{"instances": [': "the body is not JSON",
     "[" * 100_000: "nested too deeply",
-    "[]": "no JSON object",
+    "[]": "not a JSON object",
     '{"instance": []}': "unknown field 'instance'",
     "{}": 'either "instances"',
     '{"instances": ["a"], "inputs": ["a"]}': 'either "instances"',
     '{"instances": ["a"], "signature_name": "x\\ud800"}': "no signature 'x\\ud800': the model has",
     '{"instances": []}': "0 items: expected 1 to 8",
     '{"instances": ["","","","","","","","",""]}': "9 items: expected 1 to 8",
-    '{"instances": {"a": 1}}': "is no list",
+    '{"instances": {"a": 1}}': "is not a list",
     '{"instances": [1]}': "has 1: expected text or",
     '{"instances": [["a"]]}': "has ['a']: expected text or",
     '{"inputs": "a"}': "a value where a list belongs: expected shape [-1]",

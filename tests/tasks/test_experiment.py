@@ -301,7 +301,7 @@ def test_a_damaged_record_is_an_error(config, corpora, tmp_path, capsys):
     # As shown by the scripts; the error of TensorFlow is a page long.
     assert exit_code(lambda _: experiment.run_stage("xe", config, tmp_path), []) == 1
     assert re.fullmatch(
-        r"error: a record file is damaged: corrupted record at \d+; it is named by .*r2m-inspect "
+        r"error: a record file is damaged: corrupted record at \d+; to find it, run .*r2m-inspect "
         rf"{folder} --verify.*\. Build those records again with --overwrite",
         capsys.readouterr().err.splitlines()[-1],
     )

@@ -115,7 +115,7 @@ def open_build(
     )
     plan = state / _PLAN
     if plan.exists() and plan.read_text() != fingerprint:
-        logging.info("%s was started with other options or sources: starting afresh", incomplete)
+        logging.info("%s was started with other options or sources: starting again", incomplete)
         _clear(incomplete)
     if not plan.exists():
         # Without a plan the origin of the files is unknown.
@@ -179,7 +179,7 @@ def _finished(folder: Path, kind: str, fingerprint: str, overwrite: bool) -> Rec
         return None
     if not (folder / MANIFEST).is_file():
         raise InputError(
-            f"{folder} is in the way: it exists and is no folder of finished records "
+            f"{folder} is in the way: it exists and is not a folder of finished records "
             f"(no {MANIFEST}); move it away or choose another folder"
         )
     try:

@@ -222,7 +222,7 @@ def decode_example(
         kind (an empty `Feature`) becomes an empty list of bytes.
 
     Raises:
-        ValueError: the record is no Example, or truncated.
+        ValueError: the record is not an Example, or truncated.
     """
     found: dict[str, list[bytes] | np.ndarray] = {}
     for features in _messages(record, 1):
@@ -266,7 +266,7 @@ def _decode_feature(feature: bytes) -> list[bytes] | np.ndarray:
     value: list[bytes] | np.ndarray = []
     for field, content in _fields(feature):
         if not isinstance(content, bytes):
-            raise ValueError("a feature that is no list")
+            raise ValueError("a feature that is not a list")
         if field == 1:
             value = list(_messages(content, 1))
         elif field == 2:

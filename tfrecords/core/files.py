@@ -60,15 +60,13 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
-        raise InputError(
-            f"{folder} is a file, where a folder is needed: give another path"
-        ) from None
+        raise InputError(f"{folder} is a file, expected a folder: give another path") from None
     except OSError as error:
         if error.errno in FULL_DISK:
             raise no_space(folder, error) from error
         raise InputError(
-            f"cannot make the folder {folder}: {error.strerror}; give another path, or access to "
-            "this one"
+            f"cannot make the folder {folder}: {error.strerror}; give another path, or "
+            "change its permissions"
         ) from error
 
 
@@ -110,7 +108,7 @@ def open_unpacked(path: Path) -> Iterator[BinaryIO]:
         raise InputError(f"there is no source file {path}{describe_missing(path)}") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise InputError(
-            f"{path} is not a whole gzip file ({error}): copy or download it again"
+            f"{path} is not a complete gzip file ({error}): copy or download it again"
         ) from error
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error

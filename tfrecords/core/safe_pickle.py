@@ -108,7 +108,7 @@ def load_pickle(
         persistent: resolves persistent ids; None rejects them.
 
     Raises:
-        InputError: the stream is no pickle, truncated, or requires something not allowed.
+        InputError: the stream is not a pickle, truncated, or requires something not allowed.
     """
     try:
         with bounded_memory():
@@ -124,7 +124,7 @@ def load_pickle(
         ) from error
     except Exception as error:  # a damaged pickle can fail in any way
         raise InputError(
-            f"{where} is not a whole pickle ({type(error).__name__}: {error}): is it damaged?"
+            f"{where} is not a complete pickle ({type(error).__name__}: {error}): is it damaged?"
         ) from error
 
 

@@ -69,8 +69,8 @@ def load_torch(path: Path) -> dict[str, Any]:
     """Loads a saved dict; tensors in its values become read-only memory-mapped arrays.
 
     Raises:
-        InputError: the file is no file of `torch.save`, is damaged, contains no dict, or contains
-            something other than data.
+        InputError: the file was not written by `torch.save`, is damaged, contains no dict, or
+            contains something other than data.
     """
     try:
         if zipfile.is_zipfile(path):
@@ -88,7 +88,7 @@ def _load_zip(path: Path) -> dict[str, Any]:
         members = {info.filename: info for info in archive.infolist()}
         pickles = [name for name in members if name.split("/")[1:] == ["data.pkl"]]
         if len(pickles) != 1:
-            raise InputError(f"{path} is no file of torch.save: it holds no data.pkl")
+            raise InputError(f"{path} is not a file of torch.save: it holds no data.pkl")
         folder = pickles[0].removesuffix("data.pkl")
         order = members.get(f"{folder}byteorder")
         if order and archive.read(order).strip() != b"little":
@@ -116,7 +116,7 @@ def _place(path: Path, raw: IO[bytes], info: zipfile.ZipInfo) -> tuple[int, int]
 
 def _load_legacy(path: Path, stream: IO[bytes]) -> dict[str, Any]:
     if load_pickle(stream, path) != _LEGACY_MAGIC or load_pickle(stream, path) != _LEGACY_PROTOCOL:
-        raise InputError(f"{path} is no file of torch.save")
+        raise InputError(f"{path} is not a file of torch.save")
     system = load_pickle(stream, path)
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise InputError(f"{path} was saved by a big-endian machine, which is not supported")
@@ -138,7 +138,7 @@ def _load_legacy(path: Path, stream: IO[bytes]) -> dict[str, Any]:
 def _load(stream: IO[bytes], path: Path, sizes: dict[str, int] | None = None) -> Any:
     def storage(pid: Any) -> _Storage:
         if not (isinstance(pid, tuple) and len(pid) >= 3 and pid[0] == "storage"):
-            raise InputError(f"{path} refers to something that is no storage of a tensor")
+            raise InputError(f"{path} refers to something that is not a storage of a tensor")
         if not isinstance(pid[1], str) or pid[1] not in _STORAGES.values():
             raise InputError(f"{path} has a storage of an unknown kind")
         if sizes is not None:

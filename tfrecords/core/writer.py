@@ -274,7 +274,7 @@ def _write_shards(
     missing = [task for task in every if task.path not in done]
     if done:
         logging.info(
-            "going on with %s: %d of %d shards are already there",
+            "resuming %s: %d of %d shards already exist",
             build.incomplete,
             len(done),
             len(every),

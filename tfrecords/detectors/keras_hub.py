@@ -33,8 +33,8 @@ def open_keras_hub(options: DetectorOptions) -> KerasHubDetector:
     """Opens a preset.
 
     Raises:
-        InputError: KerasHub is not installed, the preset cannot be loaded or is no detector with a
-            fixed image size, or the label map has another number of classes.
+        InputError: KerasHub is not installed, the preset cannot be loaded or is not a detector
+            with a fixed image size, or the label map has another number of classes.
     """
     keras_hub = import_keras_hub("detector keras_hub")
     with opening_preset("object detector", options.model):

@@ -27,7 +27,7 @@ def open_saved_model(options: DetectorOptions) -> GraphDetector:
     if not (path / "saved_model.pb").is_file():
         found = sorted(item.name for item in path.iterdir())[:5] if path.is_dir() else []
         raise InputError(
-            f"{path} is no SavedModel: expected a folder with saved_model.pb, found "
+            f"{path} is not a SavedModel: expected a folder with saved_model.pb, found "
             f"{', '.join(found) or 'no such folder'}"
         )
     try:

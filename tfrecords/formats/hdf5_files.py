@@ -88,7 +88,7 @@ def read_values(group: h5py.Group, name: str, most_bytes: int) -> np.ndarray:
         most_bytes: limit for the size of the data set.
 
     Raises:
-        ValueError: the name is no data set, is stored in another file, or is too large.
+        ValueError: the name is not a data set, is stored in another file, or is too large.
         Exception: the file is damaged; the library raises many kinds.
     """
     item = _dataset(group, name)

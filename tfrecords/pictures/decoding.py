@@ -31,7 +31,7 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
         uint8 [H, W, 3], rotated by the EXIF orientation.
 
     Raises:
-        InputError: the bytes are no complete image, or the image has too many pixels.
+        InputError: the bytes are not a complete image, or the image has too many pixels.
     """
     header = read_header(data)
     check_size(header, max_pixels)

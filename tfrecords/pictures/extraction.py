@@ -169,8 +169,9 @@ class FeatureExtractor:
         if fault:
             raise InputError(
                 f"the features of {self.options.name} are {fault} in {self.features.dtype} for a "
-                f"batch of {len(found.pooled)} images (weights {self.options.weights!r}); random "
-                "weights fade out in networks without shortcuts: take trained ones, or DenseNet121"
+                f"batch of {len(found.pooled)} images (weights {self.options.weights!r}); with "
+                "random weights, activations vanish in networks without shortcuts: use trained "
+                "weights, or DenseNet121"
                 + ("; large ones fit into dtype float32" if fault == "not finite" else "")
             )
         return found
@@ -225,6 +226,6 @@ def _map_shape(output_shape: tuple[int, ...], options: BackboneOptions) -> tuple
     side = isqrt(output_shape[0])
     if output_shape[0] - side * side > _MOST_OTHER_TOKENS:
         raise InputError(
-            f"{options.name} gives {output_shape[0]} tokens, which are no square of patches"
+            f"{options.name} gives {output_shape[0]} tokens, which do not form a square of patches"
         )
     return side, side

@@ -76,7 +76,7 @@ def sniff_format(data: bytes, name: str = "") -> str | None:
 
     Returns:
         `JPEG`, `TIFF`, ..., `BMP (not 24-bit)` and `animated WebP` for variants that TensorFlow
-        does not decode correctly; None if the file is no picture of a known format.
+        does not decode correctly; None if the file is not a picture of a known format.
     """
     for magic, found in _MAGIC:
         if data.startswith(magic):
@@ -114,7 +114,7 @@ def _iso_format(data: bytes) -> str | None:
 
 
 def unsupported(found: str | None, name: str) -> str | None:
-    """Returns the reason why a picture format is not read; None if it is, or is no picture.
+    """Returns the reason why a picture format is not read; None if it is, or is not a picture.
 
     Args:
         found: result of `sniff_format`.
@@ -146,7 +146,7 @@ def decodable(data: bytes, found: str | None, max_pixels: int) -> bytes:
 
     Raises:
         TooLargeError: the picture has too many pixels.
-        InputError: the bytes are no complete picture.
+        InputError: the bytes are not a complete picture.
     """
     if found not in _PILLOW:
         return data
@@ -162,7 +162,7 @@ def decodable(data: bytes, found: str | None, max_pixels: int) -> bytes:
     except Image.DecompressionBombError as error:
         raise TooLargeError(str(error)) from error
     except Exception as error:  # a damaged file can fail in any way
-        raise InputError(f"no whole {found}: {error}") from error
+        raise InputError(f"not a complete {found}: {error}") from error
 
 
 def encode_png(image: Image.Image) -> bytes:

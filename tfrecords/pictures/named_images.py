@@ -132,8 +132,8 @@ def _listed(source: Path, recursive: bool) -> list[ImageFile]:
     if not any(os.path.lexists(file.path) for file in files):
         raise InputError(
             f"{source}: none of the {len(files)} images listed exists, the first is "
-            f"{files[0].path}; a file that is no image is read as a list of images, whose names "
-            "are relative to its folder"
+            f"{files[0].path}; a file that is not an image is read as a list of images, whose "
+            "names are relative to its folder"
         )
     outside = iter(_relative([file for file in files if not is_image_name(file.name)]))
     files = [file if is_image_name(file.name) else next(outside) for file in files]

@@ -25,7 +25,7 @@ def decode_upright(encoded: tf.Tensor) -> tf.Tensor:
         uint8 [H, W, 3]. Gray, CMYK, palette and 16-bit images become RGB; transparency is dropped.
 
     Raises:
-        tf.errors.InvalidArgumentError: the bytes are no complete picture.
+        tf.errors.InvalidArgumentError: the bytes are not a complete picture.
     """
     pixels = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     return turn_upright(pixels, orientation_of(encoded))

@@ -267,8 +267,8 @@ class _Prefetcher:
                 self._fail(
                     TrainingError(
                         f"the {which} from the data service at {self._address} did not come within "
-                        f"{_LIMIT:.0f} s although the service answers: see whether its process is "
-                        "alive, has work or waits for its disk, and sees the records under the "
-                        "same paths"
+                        f"{_LIMIT:.0f} s although the service answers: check that its process is "
+                        "alive and busy, does not wait for its disk, and can read the records "
+                        "under the same paths"
                     )
                 )

@@ -40,10 +40,11 @@ def make_strategy(name: str = "auto", *, replicas: int | None = None) -> tf.dist
     """
     if name in REFUSED:
         raise TrainingError(
-            f"strategy {name!r} is refused: {REFUSED[name]}; use one of {', '.join(STRATEGIES)}"
+            f"strategy {name!r} is not supported: {REFUSED[name]}; use one of "
+            f"{', '.join(STRATEGIES)}"
         )
     if name not in STRATEGIES:
-        raise TrainingError(f"unknown strategy {name!r}; the known ones: {', '.join(STRATEGIES)}")
+        raise TrainingError(f"unknown strategy {name!r}; known: {', '.join(STRATEGIES)}")
     if name == "auto" and len(_cluster()) > 1:
         name = "multi_worker"
     if name == "multi_worker":
@@ -59,7 +60,7 @@ def make_strategy(name: str = "auto", *, replicas: int | None = None) -> tf.dist
     wanted = len(devices) if replicas is None else replicas
     if not 1 <= wanted <= len(devices):
         found = ", ".join(device.name for device in devices)
-        raise TrainingError(f"{wanted} replicas wanted, but the devices are: {found}")
+        raise TrainingError(f"{wanted} replicas require as many devices, found: {found}")
     return _mirrored(tuple(device.name for device in devices[:wanted]))
 
 

@@ -65,10 +65,10 @@ def _check_beginning(workdir: Path, logged: int | None) -> None:
     if period and lost:
         start = f" (with --init_from={workdir} from its best weights)" if best else ""
         raise TrainingError(
-            f"{workdir / LATEST} holds no checkpoint, but this run has done {done} steps or more, "
-            f"as {BEST if best > logged else METRICS} there shows. To begin anew would remove what "
-            f"is left of it: put the checkpoints back, or use another --workdir to train anew"
-            f"{start}"
+            f"{workdir / LATEST} contains no checkpoint, but according to "
+            f"{workdir / (BEST if best > logged else METRICS)} this run has done at least {done} "
+            f"steps. A new start would remove the rest of the run: restore the checkpoints, or "
+            f"train in another --workdir{start}"
         )
     if logged:
         logging.warning(

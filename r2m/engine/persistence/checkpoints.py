@@ -125,7 +125,7 @@ def save(
 
 
 def _hint_on_failure(parent: Path) -> str:
-    kept = [f"earlier checkpoints, up to {x.name}, are whole; " for x in folders_of(parent)][-1:]
+    kept = [f"earlier checkpoints, up to {x.name}, are complete; " for x in folders_of(parent)][-1:]
     return "".join([*kept, "make room or give access"])
 
 
@@ -261,7 +261,7 @@ def require_best_or_latest(run_folder: Path | str) -> Checkpoint:
         if inside
         else "run that stage first"
     )
-    raise TrainingError(f"no whole checkpoint in {run_folder}: {cure}")
+    raise TrainingError(f"no complete checkpoint in {run_folder}: {cure}")
 
 
 def restore_model(

@@ -28,7 +28,9 @@ def cure(parent: Path) -> str:
             "put them back from a copy, or train in another --workdir from this run's best weights "
             f"(--init_from={parent.parent})"
         )
-    return f"put them back from a copy, or remove {parent.parent} to train this stage anew"
+    return (
+        f"put them back from a copy, or remove {parent.parent} to train this stage from the start"
+    )
 
 
 def find_damage(folder: Path) -> tuple[str | None, dict[str, Any]]:

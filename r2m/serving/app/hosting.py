@@ -1,4 +1,4 @@
-"""The application behind the page: no telemetry, nothing from other hosts, uploads removed."""
+"""Application that serves the page: no telemetry, nothing from other hosts, uploads removed."""
 
 from __future__ import annotations
 

@@ -148,9 +148,9 @@ class RankingObjective:
         if self._collapsed != _COLLAPSE_INTERVALS:
             return None
         return (
-            f"the embedding has collapsed: the loss stays near {shown}, that of vectors which are "
-            f"all alike (mean similarity of pairs {metrics['loss/positive']:.3f}, of negatives "
-            f"{metrics['loss/negative']:.3f}). If it stays so, begin again with "
+            f"the embedding has collapsed: the loss stays near {shown}, its value for equal "
+            f"vectors (mean similarity of pairs {metrics['loss/positive']:.3f}, of negatives "
+            f"{metrics['loss/negative']:.3f}). If this persists, start again with "
             "--config.loss.name=softmax, --config.loss.sum_epochs=1 or more, a smaller learning "
             "rate or a warm-up (--config.training.schedule.warm_up), a larger batch, or a network "
             "that stays frozen longer (--config.image.frozen_epochs)"

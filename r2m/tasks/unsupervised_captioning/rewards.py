@@ -22,7 +22,7 @@ from r2m.tasks.unsupervised_captioning.curriculum import CURRICULUM, REWARD
 from tfrecords.core.errors import InputError
 from tfrecords.core.records import Records
 
-# Number of this use of a batch's key as a seed.
+# Folded into a batch's key, so that these draws differ from others with the same key.
 _DRAWS = -1
 
 

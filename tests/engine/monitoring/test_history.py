@@ -49,7 +49,9 @@ def test_a_whole_run_has_nothing_to_say(
 def test_a_run_without_its_checkpoints_does_not_begin_anew(run: Path, gone: str) -> None:
     shutil.rmtree(run / "checkpoints")
     shutil.rmtree(run / gone) if gone == "best" else (run / gone).write_text("")
-    with pytest.raises(TrainingError, match=r"checkpoints holds no .* (30|40) steps .*--workdir"):
+    with pytest.raises(
+        TrainingError, match=r"checkpoints contains no .* at least (30|40) steps\. .*--workdir"
+    ):
         check(run, 0)
 
 
@@ -61,7 +63,7 @@ def test_a_short_run_whose_checkpoints_were_emptied_does_not_begin_anew(
         shutil.rmtree(folder)
     (run / "checkpoints").mkdir()
     (run / METRICS).write_text(f'{{"step": {steps}, "kind": "train"}}\n')
-    with pytest.raises(TrainingError, match=f"this run has done {steps} steps"):
+    with pytest.raises(TrainingError, match=f"this run has done at least {steps} steps"):
         check(run, 0)
 
 

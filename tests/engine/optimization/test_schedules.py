@@ -109,7 +109,7 @@ def test_the_optimizer_uses_it(strategy: tf.distribute.Strategy) -> None:
 @pytest.mark.parametrize(
     ("schedule", "changes", "message"),
     [
-        ({"name": "linear"}, {}, "unknown schedule 'linear'; the known ones: constant, cosine"),
+        ({"name": "linear"}, {}, "unknown schedule 'linear'; known: constant, cosine"),
         ({"decay_every": 3}, {}, "'constant' has no setting decay_every=3; it has: none"),
         ({"name": "step"}, {}, "'step' needs the setting decay_every"),
         ({"name": "noam", "warm_up": 9}, {}, "'noam' needs the setting model_size"),

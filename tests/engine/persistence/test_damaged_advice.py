@@ -33,7 +33,7 @@ def test_damaged_best_weights(run: Path) -> None:
     with pytest.raises(TrainingError, match=rf"remove {run}/best: .* {run}/checkpoints/step-0*4 a"):
         checkpoints.best_or_latest(run)
     damage(run / "checkpoints")
-    with pytest.raises(TrainingError, match=rf"or remove {run} to train this stage anew"):
+    with pytest.raises(TrainingError, match=rf"or remove {run} to train this stage from the start"):
         checkpoints.best_or_latest(run)
 
 

@@ -374,6 +374,6 @@ def test_the_script_is_stopped(site: Site, tmp_path: Path, time: FakeTime) -> No
     assert reached.wait(100)
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=20)
-    assert process.returncode == 1 and "stopped: the same command goes on" in out
+    assert process.returncode == 1 and "stopped: the same command resumes" in out
     assert "Traceback" not in err
     assert crawl(site, folder, time).finished and Counter(site.requests)["dog", 1] == 1

@@ -44,7 +44,7 @@ def test_code_is_not_run(tmp_path):
             read_kiros_embedding(tmp_path / "f8k.npz")
     write_kiros(tmp_path / "f8k.npz", "bow")
     np.savez(tmp_path / "f8k.npz", Wemb=np.array([Harm()], object))
-    with pytest.raises(InputError, match="not a whole"):
+    with pytest.raises(InputError, match="not a complete"):
         read_kiros_embedding(tmp_path / "f8k.npz")
     assert not (tmp_path / "harm").exists()
 
@@ -71,7 +71,7 @@ def test_missing_and_damaged_files(tmp_path):
     write_kiros(tmp_path / "f8k.npz", "gru")
     whole = (tmp_path / "f8k.npz").read_bytes()
     (tmp_path / "f8k.npz").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match="not a whole"):
+    with pytest.raises(InputError, match="not a complete"):
         read_kiros_embedding(tmp_path / "f8k.npz")
     (tmp_path / "f8k.npz.pkl").write_bytes(
         pickle.dumps(collections.OrderedDict(encoder="transformer"))

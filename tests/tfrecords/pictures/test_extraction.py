@@ -148,7 +148,7 @@ def test_a_download_that_fails_names_weights_that_need_none(monkeypatch):
         raise ValueError("URL fetch failure on https://...: no route to host")
 
     monkeypatch.setattr("keras.src.applications.mobilenet.file_utils.get_file", fetch)
-    with pytest.raises(InputError, match=r"no route to host; without a network give --weights=FIL"):
+    with pytest.raises(InputError, match=r"no route to host; offline, give --weights=FIL"):
         FeatureExtractor(BackboneOptions(name="MobileNet", weights="imagenet", image_size=224))
 
 

@@ -1,6 +1,6 @@
 """Evidence that the boxes or scores of a whole file are in another format than expected.
 
-A single box is no evidence: a detector may report a box of one pixel, and annotators draw boxes
+A single box is not evidence: a detector may report a box of one pixel, and annotators draw boxes
 that exceed the picture. A whole file of such boxes that fit another format is evidence. The limits
 below have a wide margin: less than 1 % of the boxes of real detectors exceed their image
 noticeably, and most of the same boxes do if they are read in a wrong format.
@@ -168,12 +168,12 @@ class BoxEvidence:
                     f"{self._path}: `scores=percent` expects 0..100, but none of its "
                     f"{self._scores} scores is above 1 ({span}): leave `scores=percent` out"
                 )
-            expected, cure = "0..100, as `scores=percent` says", "Expected percents"
+            expected, cure = "0..100, as `scores=percent` requires", "Expected percents"
         else:
             expected, cure = "0..1", "Turn logits into probabilities"
             if _ONE < high <= 100 * HIGHEST_SCORE and low >= 0:
                 cure = (
-                    "If they are percents, add `,scores=percent` behind the name of the file; turn "
+                    "If they are percents, add `,scores=percent` after the file name; turn "
                     "logits into probabilities"
                 )
         if "score" not in self._examples:
@@ -193,7 +193,7 @@ class BoxEvidence:
             f"{self._path}: {self._large_numbers} of {self._boxes} boxes have numbers above "
             f"{_PIXELS:g}, for example {self._examples['pixels']}. Expected fractions of the image "
             f"in 0..1 (`boxes={self._format}`). If they are pixels, add `,boxes={fitting[0]},"
-            "sizes=FILE` behind the name of the file, where FILE is a JSON with the sizes of the "
+            "sizes=FILE` after the file name, where FILE is a JSON with the sizes of the "
             "images (`images`: file_name, width, height)"
         )
         self._refuse(message, sure=self._large_numbers >= _LEAST_BOXES)
@@ -214,8 +214,8 @@ class BoxEvidence:
             message = (
                 f"{self._path}: {self._first_pixel} of {self._in_large} boxes have no number above "
                 f"1, for example {self._examples['tiny']}. Expected pixels "
-                f"(`boxes={self._format}`). If they are fractions of the image, add {flags} behind "
-                "the name of the file, after a comma"
+                f"(`boxes={self._format}`). If they are fractions of the image, add a comma "
+                f"and {flags} after the file name"
             )
         self._refuse(message, sure=sure >= _LEAST_BOXES)
 
@@ -231,8 +231,8 @@ class BoxEvidence:
         )
         if fitting := self._fitting(relative=is_relative(self._format)):
             self._refuse(
-                f"{found}. All fit as {describe_formats(fitting)}: add that behind the name of the "
-                "file, after a comma",
+                f"{found}. All fit as {describe_formats(fitting)}: add a comma and that option "
+                "after the file name",
                 sure=misfits >= _LEAST_BOXES,
             )
         elif misfits >= _MOST * total:

@@ -28,7 +28,7 @@ from tfrecords.pictures.image_names import is_image_name, is_unicode
 
 # Ids are stored as float64 with the boxes; float64 represents integers up to here exactly.
 _MOST = 1 << 53
-# Number types of JSON; true and false are no numbers.
+# Number types of JSON; true and false are not numbers.
 _NUMBERS = frozenset((int, float))
 _COLUMNS = 7
 
@@ -64,9 +64,9 @@ def read_coco(
         converted: see `read_written`.
 
     Raises:
-        InputError: the file is no such JSON, has no annotation, lists an image or category twice,
-            has an annotation of an unknown one, a value of the wrong type, or boxes in another
-            format; names line and number.
+        InputError: the file is not a JSON of this layout, has no annotation, lists an image or
+            category twice, has an annotation of an unknown one, a value of the wrong type, or
+            boxes in another format; names line and number.
     """
     content = _Content(certain=100.0 if options.scores == "percent" else 1.0)
     for element in stream_json(path):

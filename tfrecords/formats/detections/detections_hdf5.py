@@ -27,8 +27,8 @@ from tfrecords.pictures.image_names import is_image_name
 
 _BOXES, _SCORES, _CLASSES = "detection_boxes", "detection_scores", "detection_classes"
 _EXPECTED = (
-    f"a group an image with {_BOXES} [N, 4], {_SCORES} [N] and {_CLASSES} [N] (N the same), stored "
-    "in the file itself"
+    f"one group per image with {_BOXES} [N, 4], {_SCORES} [N] and {_CLASSES} [N] (N the same), "
+    "stored in the file itself"
 )
 # Room for a million boxes.
 _MOST_BYTES = 16 << 20
@@ -49,8 +49,8 @@ def read_hdf5(
         converted: see `read_written`.
 
     Raises:
-        InputError: the file is no HDF5, damaged, of another layout, or has boxes in another format;
-            names the group and its contents.
+        InputError: the file is not HDF5, damaged, of another layout, or has boxes in another
+            format; names the group and its contents.
     """
     yield from read_written(
         _images(path),

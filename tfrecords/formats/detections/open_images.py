@@ -55,9 +55,9 @@ def read_open_images(
         converted: see `read_written`.
 
     Raises:
-        InputError: the file is no such CSV, a number is invalid, the boxes of an image are not
-            together, the label map contains none of the codes, or boxes are in another format;
-            names the line.
+        InputError: the file is not a CSV of this layout, a number is invalid, the boxes of an image
+            are not together, the label map contains none of the codes, or boxes are in another
+            format; names the line.
     """
     yield from read_written(
         _images(path, label_map),

@@ -145,7 +145,7 @@ def kind_of(path: Path) -> str:
     kind = "records" if path.is_dir() else _KIND_OF_SUFFIX.get(path.suffix.lower())
     if kind is None:
         raise InputError(
-            f"{path} is no known file of detections: expected {', '.join(_KIND_OF_SUFFIX)} "
+            f"{path} is not a known file of detections: expected {', '.join(_KIND_OF_SUFFIX)} "
             "or a folder of detections records"
         )
     return kind

@@ -145,7 +145,8 @@ def _part(item: _First, parts: Mapping[str, Part], *, transposed: bool) -> Part 
         return Part("grid_feature", arrays, (side, side, shape[1]))
     if field.role == "grid_feature" and "region_feature" in parts:
         logging.warning(
-            "%s holds maps of %d cells, which are no square, and regions: the maps are omitted",
+            "%s holds maps of %d cells, which do not form a square, and regions: the maps are "
+            "omitted",
             arrays.path,
             shape[0],
         )

@@ -80,7 +80,7 @@ def npy_header(stream: BinaryIO, size: int) -> tuple[tuple[int, ...], bool, np.d
         size: size of the file in bytes.
 
     Raises:
-        ValueError: the file is no .npy, contains objects, or declares more data than it has.
+        ValueError: the file is not a .npy, contains objects, or declares more data than it has.
     """
     version = np.lib.format.read_magic(stream)
     if version == (1, 0):

@@ -143,7 +143,7 @@ def _pickle_beside(path: Path) -> str:
 def _length(path: Path, name: str) -> int:
     shape = getattr(item_of(opened(path), name), "shape", None)
     if not shape:
-        raise InputError(f"{path}: {name!r} is no column; it holds {describe_contents(path)}")
+        raise InputError(f"{path}: {name!r} is not a column; it holds {describe_contents(path)}")
     return int(shape[0])
 
 

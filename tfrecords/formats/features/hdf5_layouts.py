@@ -103,8 +103,8 @@ def hdf5_fields(path: Path, ids: Path | None = None) -> list[Field]:
         ids: a list of the names of the rows, for columns; see `read_row_names`.
 
     Raises:
-        InputError: the file is no HDF5 file, has none of the layouts, or has columns without row
-            names; the message lists the recognized names and the contents of the file.
+        InputError: the file is not HDF5, has none of the layouts, or has columns without row names;
+            the message lists the recognized names and the contents of the file.
     """
     import h5py
 

@@ -11,7 +11,7 @@ from tfrecords.formats.features.types import StoredFeatures
 
 # Rounding may place a corner slightly outside a relative box.
 _MARGIN = 1e-3
-# An image with fewer boxes than this is no evidence of their format.
+# An image with fewer boxes than this is not evidence of their format.
 _LEAST_BOXES = 3
 _LEAST_SIDE = 10
 # Boxes of detectors that do not clip exceed the image by less than this fraction of its side.

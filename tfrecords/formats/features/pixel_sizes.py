@@ -89,7 +89,7 @@ def checked_size(height: Any, width: Any, where: str) -> tuple[int, int]:
     """Checks and returns the height and width of an image.
 
     Raises:
-        InputError: they are no whole numbers of at least 1; names `where`.
+        InputError: they are not whole numbers of at least 1; names `where`.
     """
     for side in (height, width):
         if type(side) is not int or not 1 <= side <= _LARGEST:

@@ -64,7 +64,7 @@ def names_of_rows(content: Any, where: str) -> dict[str, int]:
     """Returns a mapping from name to row for a list of names; see `read_row_names`.
 
     Raises:
-        InputError: the content is no such list; names `where` and the row.
+        InputError: the content is not such a list; names `where` and the row.
     """
     if isinstance(content, Mapping) and isinstance(content.get("images"), list):
         content = content["images"]

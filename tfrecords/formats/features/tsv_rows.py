@@ -164,5 +164,5 @@ def _decoded(field: Any, name: str, where: str) -> bytes:
         return base64.b64decode(field, validate=True)
     except (ValueError, TypeError) as error:
         raise InputError(
-            f"{where}: {name} is no base64 ({error}): is the file cut short or damaged?"
+            f"{where}: {name} is not base64 ({error}): is the file cut short or damaged?"
         ) from None

@@ -44,7 +44,7 @@ def read_caption_rows(path: Path) -> PairedDataset:
     found = caption_files(path)
     if not found:
         raise InputError(
-            f"{path} is no folder with captions: expected [NAME_]train_caps.txt, dev, test and "
+            f"{path} is not a folder with captions: expected [NAME_]train_caps.txt, dev, test and "
             "the .._ims.npy of the same names"
         )
     prefixes = sorted({prefix for prefix, _ in found})
@@ -79,7 +79,7 @@ def read_caption_rows(path: Path) -> PairedDataset:
 
 
 def caption_files(folder: Path) -> dict[tuple[str, str], Path]:
-    """Returns (prefix, split) -> file of captions, for a folder; empty if it is no folder."""
+    """Returns (prefix, split) -> file of captions, for a folder; empty if it is not a folder."""
     files = folder.iterdir() if folder.is_dir() else ()
     matches = [(match, file) for file in files if (match := _FILE.fullmatch(file.name))]
     order = ("train", "dev", "test")

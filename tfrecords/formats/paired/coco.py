@@ -23,7 +23,7 @@ def read_coco(path: Path) -> PairedDataset:
         `captions_val2014.json` contains `val`.
 
     Raises:
-        InputError: the file is no JSON, an image or annotation is malformed, an image number is
+        InputError: the file is not JSON, an image or annotation is malformed, an image number is
             repeated, or a caption belongs to an image that is not listed; names `path:line`.
     """
     rows: dict[str, tuple[dict[str, Any], str]] = {}

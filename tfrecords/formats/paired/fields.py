@@ -32,7 +32,7 @@ def json_elements(path: Path) -> Iterator[tuple[str, Element]]:
         is needed to find the element.
 
     Raises:
-        InputError: the file cannot be read, or is no JSON.
+        InputError: the file cannot be read, or is not JSON.
     """
     numbers: Counter[str] = Counter()
     try:
@@ -63,7 +63,7 @@ def object_of(value: object, place: str, what: str) -> dict[str, Any]:
     """Checks and returns a JSON object.
 
     Raises:
-        InputError: the value is no object.
+        InputError: the value is not an object.
     """
     if not isinstance(value, dict):
         raise InputError(f"{place}: expected {what}, found {found(value)}")
@@ -74,7 +74,7 @@ def list_of(value: object, place: str, what: str) -> list[Any]:
     """Checks and returns a JSON array.
 
     Raises:
-        InputError: the value is no array.
+        InputError: the value is not an array.
     """
     if not isinstance(value, list):
         raise InputError(f"{place}: expected {what}, found {found(value)}")
@@ -98,7 +98,7 @@ def identifier(value: object, place: str, what: str) -> str:
 
 
 def caption_number(value: object) -> int | None:
-    """Returns the number of a caption; None if it is no int64."""
+    """Returns the number of a caption; None if it is not an int64."""
     whole = isinstance(value, int) and not isinstance(value, bool)
     return value if whole and -_INT64 <= value < _INT64 else None  # type: ignore[operator, return-value]
 
@@ -107,7 +107,7 @@ def pixels(row: dict[str, Any], key: str, place: str) -> int | None:
     """Returns a height or width; None if it is not given.
 
     Raises:
-        InputError: the value is no whole number of pixels.
+        InputError: the value is not a whole number of pixels.
     """
     value = row.get(key)
     if value is None:
@@ -125,7 +125,7 @@ def relative_file(value: object, place: str, what: str = "the file name") -> str
     absolute, with a leading `/`, until all paths of a source are known (see `read_paired`).
 
     Raises:
-        InputError: the value is no file name.
+        InputError: the value is not a file name.
     """
     if isinstance(value, str) and is_clean(value):
         path = PurePosixPath(normalize_name(value.strip()))
@@ -151,7 +151,7 @@ def caption(
         number: its id; ignored unless it is an int64.
 
     Raises:
-        InputError: the caption is no text, or the tokens are no list of texts.
+        InputError: the caption is not text, or the tokens are not a list of texts.
     """
     words: tuple[str, ...] | None = None
     if tokens is not None:

@@ -27,7 +27,7 @@ def read_json_list(path: Path) -> PairedDataset:
     the same image need not be consecutive.
 
     Raises:
-        InputError: the file is no JSON, or an object has no name or captions; names `path:line`.
+        InputError: the file is not JSON, or an object has no name or captions; names `path:line`.
     """
     images: dict[str, PairedImage] = {}
     skipped: list[Skip] = []

@@ -22,7 +22,8 @@ def read_karpathy(path: Path) -> PairedDataset:
     a text.
 
     Raises:
-        InputError: the file is no JSON, or an image is malformed or has no name; names `path:line`.
+        InputError: the file is not JSON, or an image is malformed or has no name; names
+            `path:line`.
     """
     images: list[PairedImage] = []
     skipped: list[Skip] = []

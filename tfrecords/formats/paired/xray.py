@@ -21,7 +21,7 @@ def read_xray(path: Path) -> PairedDataset:
     id.
 
     Raises:
-        InputError: the file is no JSON, or a study is malformed; names `path:line`.
+        InputError: the file is not JSON, or a study is malformed; names `path:line`.
     """
     images: list[PairedImage] = []
     skipped: list[Skip] = []

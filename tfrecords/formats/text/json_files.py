@@ -77,7 +77,7 @@ def entry(value: object, key: str, place: str) -> object:
     """Returns the value of an object under a key.
 
     Raises:
-        InputError: the value is no object, or has no such key.
+        InputError: the value is not an object, or has no such key.
     """
     if not isinstance(value, dict) or key not in value:
         found = f"the keys {', '.join(value)}" if isinstance(value, dict) else repr(value)[:80]

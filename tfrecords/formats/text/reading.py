@@ -103,7 +103,7 @@ def _is_utf8_lines(path: Path) -> bool:
 
 def _checked_first_line(path: Path) -> str:
     if path.exists() and not path.is_file():
-        raise InputError(f"{path} is no regular file; write its contents to one first")
+        raise InputError(f"{path} is not a regular file; write its contents to one first")
     text = skip_separator_line(read_head(path).decode("utf-8-sig", errors="replace"))
     if first := first_line(text).strip():
         return first

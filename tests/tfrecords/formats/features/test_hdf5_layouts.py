@@ -159,7 +159,7 @@ def test_flat_maps_that_are_no_square(tmp_path: Path, caplog):
     features = {f"{i}_features": layouts.REGIONS[i] for i in layouts.IDS}
     path = layouts.write(tmp_path / "y.h5", **grids, **features)
     assert open_feature_store(str(path)).get("1").region_feature.shape == (11, 32)
-    assert "maps of 12 cells, which are no square" in caplog.text
+    assert "maps of 12 cells, which do not form a square" in caplog.text
 
 
 def test_links_and_ranges_that_lead_elsewhere(tmp_path: Path):

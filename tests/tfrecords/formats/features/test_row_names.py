@@ -83,7 +83,7 @@ class Runs:
         ("x.json", b'{"a": 0, "b": 0, "c": 1}', "'b' is given row 0; expected"),
         ("x.npy", b"\x93NUMPY\x01\x00", r"x\.npy cannot be read as a list"),
         ("x.pkl", pickle.dumps({"a": Runs()}), "asks for builtins.setattr"),
-        ("x.pkl", b"\x80", "not a whole pickle|cannot be read as data"),
+        ("x.pkl", b"\x80", "not a complete pickle|cannot be read as data"),
     ],
 )
 def test_lists_that_are_none(name: str, content: bytes, message: str, tmp_path: Path):

@@ -123,7 +123,7 @@ def test_images_that_come_twice(tmp_path, caplog):
     assert f"{path}:4: '2', as in {path}:2" in caplog.text
 
 
-BASE64 = "no base64"
+BASE64 = "not base64"
 DAMAGED = {
     "base64": (line(5, 1, 2, features=b"!!!!"), f"features is {BASE64}"),
     "base64 of boxes": (line(5, 1, 2, boxes=b"A" * 43 + b"*"), f"boxes is {BASE64}"),

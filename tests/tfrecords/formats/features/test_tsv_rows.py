@@ -87,7 +87,7 @@ def test_boxes_of_images_of_unknown_size(tmp_path: Path):
         ('1\t{"num_boxes": 3', "no valid JSON"),
         ('1\t{"a": 1, "b": 2}', r"JSON with 'a', 'b'; expected `num_boxes` and `features`"),
         ('1\t{"num_boxes": "3", "features": ""}', "num_boxes is '3', expected a whole number"),
-        ('1\t{"num_boxes": 3, "features": 7}', "features is no base64"),
+        ('1\t{"num_boxes": 3, "features": 7}', "features is not base64"),
         ('1\t{"num_boxes": 3, "features": "AAAA"}', "0 numbers of features for 3 boxes"),
         ('1\t{"objects": []}', "no boxes"),
         ('1\t{"objects": [[]]}', "JSON with 'objects'; expected"),
@@ -96,7 +96,7 @@ def test_boxes_of_images_of_unknown_size(tmp_path: Path):
         (vinvl_objects("1", 1).replace("90.0", '"x"'), "`rect` is not four numbers"),
         (vinvl_objects("1", 1).replace(", 90.0", ""), r"boxes of shape \(3, 3\)"),
         (vinvl_objects("1", 1).replace("100", "0"), "an image of 0 x 50 pixels"),
-        ("1\t3\tAAA", "no base64"),
+        ("1\t3\tAAA", "not base64"),
         (lxmert("1", 1)[:-8], "features"),
     ],
 )

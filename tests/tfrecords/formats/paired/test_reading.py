@@ -326,7 +326,7 @@ def test_sources_on_a_command_line() -> None:
         ("cocotalk", "x.json", {"ix_to_word": {"0": "a"}}, "numbers from 1 to words, found '0'"),
         ("cocotalk", "x.json", {"ix_to_word": {"1": "a b"}}, "numbers from 1 to words"),
         ("cocotalk", "x.json", {"ix_to_word": {"1": "a"}}, r"no file of captions .*x_label\.h5"),
-        ("coco_pt", "x.pt", "no pickle", "is not a whole pickle|cannot be read as data"),
+        ("coco_pt", "x.pt", "no pickle", "is not a complete pickle|cannot be read as data"),
         ("coco_pt", "x.npz", "no zip", r"x\.npz cannot be read as \.npz"),
         ("karpathy", "x.json", "[" * 100_000, "too deep to read"),
         ("coco", "x.json", '{"images": [{"id": ' + "9" * 5000 + "}]}", "not valid JSON"),

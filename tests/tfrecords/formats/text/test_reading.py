@@ -62,7 +62,7 @@ def test_files_may_be_packed(tmp_path: Path, form: str) -> None:
     path.write_bytes(gzip.compress(FORMATS[form].encode()))
     assert sentences(path, part_bytes=1) == ["One dog.", "Two dogs."]
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(InputError, match=r"source\.gz is not a whole gzip file"):
+    with pytest.raises(InputError, match=r"source\.gz is not a complete gzip file"):
         sentences(path)
 
 
@@ -221,7 +221,7 @@ def test_missing_file_folder_and_reader(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot read .*loop\.txt"):
         read(tmp_path / "loop.txt")
     os.mkfifo(tmp_path / "pipe.txt")
-    with pytest.raises(InputError, match=r"pipe\.txt is no regular file"):
+    with pytest.raises(InputError, match=r"pipe\.txt is not a regular file"):
         read(tmp_path / "pipe.txt")
     table = tmp_path / "captions.csv"
     table.write_text("image,label\na.jpg,a dog\n")
