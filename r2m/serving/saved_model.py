@@ -39,7 +39,7 @@ def write_saved_model(served: ServedModel, folder: Path) -> dict[str, Any]:
     for name, signature in served.signatures.items():
         function = signature.function
         traced[name] = functions.setdefault(id(function), function.get_concrete_function())
-    variables = {id(v): v for function in traced.values() for v in function.graph.variables}
+    variables = {id(v): v for function in traced.values() for v in _captured_variables(function)}
     module = _Exported(served, list(variables.values()))
     with errors_only():
         tf.saved_model.save(module, str(folder), signatures=traced)
@@ -47,6 +47,16 @@ def write_saved_model(served: ServedModel, folder: Path) -> dict[str, Any]:
         name: described(served.signatures[name].function.input_signature, function)
         for name, function in traced.items()
     }
+
+
+def _captured_variables(function: Any) -> list[tf.Variable]:
+    """Returns the variables that a concrete function reads.
+
+    `function.variables` also contains variables that were only read while a Keras model was built
+    inside the trace, such as the original kernels of `fold_batch_normalization`.
+    """
+    captured = {id(tensor) for tensor in function.captured_inputs}
+    return [v for v in function.variables if id(v.handle) in captured]
 
 
 def described(inputs: Sequence[tf.TensorSpec], function: Any) -> dict[str, Any]:

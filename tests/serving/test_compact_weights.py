@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from models.layers.folded_network import fold_batch_normalization
 from r2m.serving import compact_weights as module
 from r2m.serving.caption_graph import CaptionGraph
 from r2m.serving.compact_weights import WeightsDtype, compact_weights
@@ -51,3 +53,23 @@ def test_scores_change_a_little_and_matrices_are_stored_compactly(
     saved = loaded.signatures["one"](**inputs)["scores"].numpy()
     np.testing.assert_allclose(saved, found, atol=1e-5)
     assert {v.dtype.name for v in loaded.weights_in_use if v.shape.rank > 1} == {"int8"}
+
+
+def test_a_network_that_is_folded_in_the_trace_is_stored_once(tmp_path: Path) -> None:
+    inputs = keras.Input((8, 8, 3))
+    maps = keras.layers.Conv2D(64, 3, use_bias=False)(inputs)
+    network = keras.Model(inputs, keras.layers.BatchNormalization()(maps))
+
+    def features(pixels: tf.Tensor) -> Tensors:
+        return {"maps": fold_batch_normalization(network)(pixels, training=False)}
+
+    specs = {"pixels": tf.TensorSpec([None, 8, 8, 3])}
+    own = make_signature(features, specs, {"pixels": np.zeros((8, 8, 3))})
+    served = ServedModel("captioner", {"one": own}, {}, networks=(network,))
+    write_saved_model(compact_weights(served, "float16"), tmp_path)
+    loaded = tf.saved_model.load(str(tmp_path))
+    stored = [v.dtype.name for v in loaded.weights_in_use if v.shape.rank > 1]
+    assert stored == ["float16"]
+    pixels = tf.random.stateless_uniform([2, 8, 8, 3], [1, 2])
+    found = loaded.signatures["one"](pixels=pixels)["maps"]
+    np.testing.assert_allclose(found, network(pixels, training=False), atol=1e-2)
