@@ -60,7 +60,9 @@ def make_strategy(name: str = "auto", *, replicas: int | None = None) -> tf.dist
     wanted = len(devices) if replicas is None else replicas
     if not 1 <= wanted <= len(devices):
         found = ", ".join(device.name for device in devices)
-        raise TrainingError(f"{wanted} replicas require as many devices, found: {found}")
+        raise TrainingError(
+            f"{wanted} replicas: expected 1 to {len(devices)}, one per device ({found})"
+        )
     return _mirrored(tuple(device.name for device in devices[:wanted]))
 
 
