@@ -63,15 +63,14 @@ class LmdbArrays:
 
     def get(self, key: str) -> np.ndarray | None:
         """See `Arrays.get`."""
-        if not self.has(key):
+        database = _database(self.path)
+        if key not in database.keys:
             return None
-        return read_array(self.value(key), f"{self.path}, image {key!r}")
+        return read_array(database.value(key), f"{self.path}, image {key!r}")
 
     def value(self, key: str) -> bytes:
         """Reads the bytes stored under a key."""
-        database = _database(self.path)
-        with database.environment.begin(buffers=True) as transaction:
-            return bytes(transaction.get(database.keys[key], b"")[: MOST_BYTES + 1])
+        return _database(self.path).value(key)
 
 
 class _Database(NamedTuple):
@@ -79,6 +78,11 @@ class _Database(NamedTuple):
 
     environment: lmdb.Environment
     keys: dict[str, bytes]
+
+    def value(self, key: str) -> bytes:
+        """Reads the bytes stored under a key."""
+        with self.environment.begin(buffers=True) as transaction:
+            return bytes(transaction.get(self.keys[key], b"")[: MOST_BYTES + 1])
 
 
 def _database(path: Path) -> _Database:
