@@ -42,11 +42,6 @@ def max_pool(rows: tf.Tensor, lengths: tf.Tensor | None) -> tf.Tensor:
     return tf.where(lengths[:, tf.newaxis] > 0, found, tf.zeros_like(found))
 
 
-def last_pool(rows: tf.Tensor, lengths: tf.Tensor | None) -> tf.Tensor:
-    """Returns the last real row: float[B, L, D], int32[B] (None: L) -> float[B, D]."""
-    return rows[:, -1] if lengths is None else ops.last_real(rows, lengths)
-
-
 @keras.saving.register_keras_serializable("r2m")
 class GeneralizedPooling(keras.layers.Layer):
     """Weighted sum of the sorted values of each feature, with learned weights per rank (GPO).
