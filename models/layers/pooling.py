@@ -10,7 +10,7 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
-from models.layers import ops, packed_steps
+from models.layers import packed_steps
 from models.layers.gru import PackedGRU
 from models.layers.linear import Linear
 from models.layers.sinusoids import sinusoid
