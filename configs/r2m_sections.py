@@ -23,6 +23,9 @@ def data(*, max_concepts: int, max_repeats: int) -> dict[str, Any]:
         "captions": "",
         "max_concepts": max_concepts,
         "max_repeats": max_repeats,
+        # Factor of the noise in the concepts of training sentences: missed and false concepts, at
+        # the rates of the detector, which its scores indicate. 0: none.
+        "concept_noise": 0.0,
     }
 
 

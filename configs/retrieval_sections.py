@@ -89,6 +89,24 @@ def loss(
     }
 
 
+def teacher() -> dict[str, Any]:
+    """Returns trained embeddings whose similarities are learned (distillation): `config.teacher`.
+
+    They may read other features than the trained embedding, even those of a larger network.
+    """
+    return {
+        # Their run folders, separated by commas; the mean of their similarities is learned.
+        "runs": "",
+        # Records with the features that they read, of the same images and captions. Default: those
+        # of the training.
+        "records": "",
+        # Share of the cross entropy with the teacher's probabilities in the loss, 0..1.
+        "weight": 0.5,
+        # Divisor of similarities in these probabilities.
+        "temperature": 0.05,
+    }
+
+
 def preset(
     name: str,
     *,
@@ -151,6 +169,7 @@ def preset(
                 "similarity": "cosine",
             },
             "loss": loss,
+            "teacher": teacher(),
             "training": common.training(),
             "stages": {"ranking": common.stage(batch_size=128, **stage)},
         }

@@ -171,6 +171,17 @@ def _sentences(
     }
 
 
+def caption_numbers(sentences: tf.RaggedTensor, wanted: int, key: tf.Tensor | None) -> tf.Tensor:
+    """Returns the numbers int32[B, wanted] of the chosen captions of each image.
+
+    Args:
+        sentences: all captions, int64[B, (R), (T)].
+        wanted: number per image; the captions of an image with fewer are repeated.
+        key: stateless seed int64[2] of the choice; None selects the first ones.
+    """
+    return _choice(tf.cast(sentences.row_lengths(), tf.int32), wanted, key)
+
+
 def choose_captions(
     sentences: tf.RaggedTensor, wanted: int, key: tf.Tensor | None
 ) -> tf.RaggedTensor:
@@ -178,11 +189,10 @@ def choose_captions(
 
     Args:
         sentences: all captions.
-        wanted: number per image; the captions of an image with fewer are repeated.
-        key: stateless seed int64[2] of the choice; None selects the first ones.
+        wanted: see `caption_numbers`.
+        key: see `caption_numbers`.
     """
-    there = tf.cast(sentences.row_lengths(), tf.int32)
-    chosen = _choice(there, wanted, key)
+    chosen = caption_numbers(sentences, wanted, key)
     # Gathered from one list of all sentences, because gathering from nested ragged rows is much
     # slower.
     first = tf.cast(sentences.row_starts(), tf.int32)

@@ -8,6 +8,7 @@ from typing import Literal
 import tensorflow as tf
 
 from pipelines import batching
+from pipelines.inputs.concept_noise import ConceptNoise
 from pipelines.inputs.concepts import Concepts, assemble_concepts
 from tfrecords.core.records import Records, open_records
 
@@ -31,6 +32,7 @@ def training_batches(
     concepts: Concepts,
     own_rows: Callable[[batching.Batch], batching.Batch] = batching.unchanged,
     few_shapes: bool = False,
+    noise: ConceptNoise | None = None,
 ) -> tf.data.Dataset:
     """Returns infinitely many training batches from batch number `first_step` on.
 
@@ -45,16 +47,18 @@ def training_batches(
         own_rows: rows of a batch that this process computes, of several that train together.
         few_shapes: whether T is a multiple of four (but at most `max_length`) and K is constant,
             for XLA, which compiles a program per shape.
+        noise: missed and false concepts.
 
     Returns:
         Batches of `concepts` int32[B, K], `concept_lengths` int32[B], `tokens` int32[B, T + 1]
         (from start to end marker, 0-padded on the right), `lengths` int32[B] (words to predict,
-        1..T), where sentences of similar length share a batch.
+        1..T), where sentences of similar length share a batch. With noise also `exact_concepts`
+        and `exact_concept_lengths`, without noise.
     """
     return batching.training_batches(
         records,
         lambda lines, _: _parse(lines),
-        lambda rows: _assemble(rows, max_length, concepts, "shuffled", few_shapes),
+        lambda rows: _assemble(rows, max_length, concepts, "shuffled", few_shapes, noise),
         batch_size=batch_size,
         seed=seed,
         first_step=first_step,
@@ -97,23 +101,37 @@ def _assemble(
     concepts: Concepts,
     order: Literal["shuffled", "kept"],
     few_shapes: bool = False,
+    noise: ConceptNoise | None = None,
 ) -> dict[str, tf.Tensor]:
     sentence = tf.cast(batch["sentence"], tf.int32)[:, : max_length + 1]
     lengths = tf.cast(sentence.row_lengths(), tf.int32) - 1
     longest = batching.round_up(
         tf.reduce_max(lengths), _LENGTH_STEP if few_shapes else 1, max_length
     )
-    words, counts = assemble_concepts(
+    key = batch.get("key")
+    exact = assemble_concepts(
         batch["concepts"],
         batch["concept_counts"],
         concepts,
-        key=batch.get("key"),
+        key=key,
         order=order,
         all_columns=few_shapes,
     )
+    read, more = exact, {}
+    if noise is not None:
+        assert key is not None
+        read = assemble_concepts(
+            *noise.add(batch["concepts"], batch["concept_counts"], key),
+            concepts,
+            key=key,
+            order=order,
+            all_columns=few_shapes,
+        )
+        more = {"exact_concepts": exact[0], "exact_concept_lengths": exact[1]}
     return {
-        "concepts": words,
-        "concept_lengths": counts,
+        "concepts": read[0],
+        "concept_lengths": read[1],
+        **more,
         "tokens": sentence.to_tensor(shape=tf.stack([-1, longest + 1])),
         "lengths": lengths,
     }

@@ -10,7 +10,7 @@ from typing import Literal
 import tensorflow as tf
 
 from pipelines import batching, captions
-from pipelines.caption_batches import choose_captions, cut_sentences
+from pipelines.caption_batches import caption_numbers, choose_captions, cut_sentences
 from pipelines.inputs.spec import InputSpec
 from pipelines.pairs import PairCounts, image_stream, owners, pair_stream
 from tfrecords.core.records import Records
@@ -90,6 +90,7 @@ def training_batches(
     first_step: int = 0,
     own_rows: Callable[[batching.Batch], batching.Batch] = batching.unchanged,
     views: bool = True,
+    more: Callable[[tf.Tensor, tf.Tensor], batching.Batch] | None = None,
 ) -> tf.data.Dataset:
     """Returns infinitely many training batches, from batch number `first_step` on.
 
@@ -105,6 +106,8 @@ def training_batches(
         own_rows: selects the rows of a batch that this process computes, if several processes
             train together.
         views: whether to draw one of the stored views of each image; see `draw_views`.
+        more: computes further tensors from the names of the images, string[B], and the numbers of
+            their captions, int64[B] or int32[B, S].
 
     Returns:
         Batches of `tokens` int32[B, T] (0-padded on the right), `lengths` int32[B], `owners`
@@ -124,7 +127,14 @@ def training_batches(
             **_sentences(rows, options, vocabulary_size),
             "owners": owners(rows["image_id"]),
             **inputs.assemble(rows),
+            **({} if more is None else more(rows["image_id"], numbers(rows))),
         }
+
+    def numbers(rows: batching.Rows) -> tf.Tensor:
+        several = options.captions_per_image
+        if several == 1:
+            return rows["caption"]
+        return caption_numbers(rows["sentences"], several, rows["key"])
 
     def finish(batch: batching.Batch) -> batching.Batch:
         # Decoding is expensive, so only the rows of this process are decoded.

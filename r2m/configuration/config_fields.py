@@ -179,6 +179,12 @@ _RETRIEVAL: _Rules = {
         "sum_epochs": whole(0),
         "mask_same_image": switch,
     },
+    "teacher": {
+        "runs": path,
+        "records": path,
+        "weight": number(above=0, most=1),
+        "temperature": number(above=0),
+    },
     "training": _TRAINING,
     # A single pair has no negatives.
     "stages": {"ranking": {**_STAGE, "batch_size": whole(2, 1_000_000)}},
@@ -193,6 +199,7 @@ _R2M: _Rules = {
         "captions": path,
         "max_concepts": whole(1, 1_000),
         "max_repeats": whole(1, 1_000),
+        "concept_noise": number(least=0),
     },
     "image": {**_IMAGE, "resize": _SIDE, "crop": _SIDE, "embedding": path},
     "model": {

@@ -14,6 +14,7 @@ from pipelines.retrieval_batches import PairOptions
 from r2m.configuration.settings import TRAINING_SPLIT, VALIDATION_SPLIT
 from r2m.inference.captioner_inputs import record_inputs
 from r2m.inference.retrieval_model import pair_options
+from r2m.tasks.retrieval.teacher import Teacher, open_teacher
 from r2m.tasks.training_records import open_training_records
 from tfrecords.core.errors import InputError
 from tfrecords.core.records import Records
@@ -31,6 +32,7 @@ class RetrievalData(NamedTuple):
         counts: pairs of the training split.
         seed: seed of the order of batches.
         views: whether training draws the stored views of images.
+        teacher: vectors of trained embeddings to learn from; None for none.
     """
 
     records: Records
@@ -40,6 +42,7 @@ class RetrievalData(NamedTuple):
     counts: PairCounts
     seed: int
     views: bool = True
+    teacher: Teacher | None = None
 
     @property
     def validates(self) -> bool:
@@ -78,5 +81,19 @@ def open_data(config: Any, seed: int) -> RetrievalData:
             VALIDATION_SPLIT,
         )
     return RetrievalData(
-        records, records.vocabulary(), inputs, pair_options(config), counts, seed, config.data.views
+        records=records,
+        vocabulary=records.vocabulary(),
+        inputs=inputs,
+        options=pair_options(config),
+        counts=counts,
+        seed=seed,
+        views=config.data.views,
+        teacher=_teacher(config, records),
+    )
+
+
+def _teacher(config: Any, records: Records) -> Teacher | None:
+    runs = [run.strip() for run in config.teacher.runs.split(",") if run.strip()]
+    return (
+        open_teacher(runs, config.teacher.records or str(records.folder), records) if runs else None
     )

@@ -118,6 +118,8 @@ def _ranking_options(config: Any) -> RankingOptions:
             similarity=config.model.similarity,
             batch_size=config.stages.ranking.batch_size,
             frozen_epochs=config.image.frozen_epochs if config.image.trained_from else 0,
+            teacher_weight=config.teacher.weight if config.teacher.runs else 0.0,
+            teacher_temperature=config.teacher.temperature,
         )
 
 

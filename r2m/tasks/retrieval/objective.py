@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import tensorflow as tf
 
+from losses.distillation import taught_ranking
 from losses.ranking import Hinges, RankingLoss, hinge_ranking, softmax_ranking
 from losses.similarities import Similarity
 from r2m.engine.stage import LossTerm
@@ -38,6 +39,8 @@ class RankingOptions:
         similarity: `cosine` or `order`.
         batch_size: maximum number of pairs of a global batch.
         frozen_epochs: epochs before the network of a model of pixels is trained.
+        teacher_weight: share of the cross entropy with the teacher's probabilities; 0 without one.
+        teacher_temperature: temperature of these probabilities.
     """
 
     name: Literal["hinges", "softmax"] = "hinges"
@@ -49,6 +52,8 @@ class RankingOptions:
     similarity: Similarity = "cosine"
     batch_size: int
     frozen_epochs: int = 0
+    teacher_weight: float = 0.0
+    teacher_temperature: float = 0.05
 
     def __post_init__(self) -> None:
         """Raises `ValueError` for invalid options."""
@@ -104,11 +109,26 @@ class RankingObjective:
             tokens = tf.reshape(tokens, [-1, tf.shape(tokens)[2]])
             lengths = tf.reshape(lengths, [-1])
         sentences = model.encode_sentences(tokens, lengths, training=training)
+        size = sentences.shape[1]
         loss: Callable[..., RankingLoss]
         if options.name == "hinges":
             loss = partial(hinge_ranking, margin=options.margin, hinges=batch["hardest"])
         else:
             loss = partial(softmax_ranking, temperature=options.temperature)
+        if options.teacher_weight:
+            taught, more = batch["taught_images"], batch["taught_sentences"]
+            if more.shape.rank == 3:
+                taught = tf.repeat(taught, more.shape[1], axis=0)
+                more = tf.reshape(more, [-1, more.shape[2]])
+            images = tf.concat([images, tf.cast(taught, images.dtype)], axis=1)
+            sentences = tf.concat([sentences, tf.cast(more, sentences.dtype)], axis=1)
+            loss = partial(
+                taught_ranking,
+                loss=loss,
+                size=size,
+                weight=options.teacher_weight,
+                temperature=options.teacher_temperature,
+            )
         found = global_ranking(
             loss,
             images,

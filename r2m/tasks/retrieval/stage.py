@@ -102,6 +102,7 @@ class RetrievalStage:
             first_step=first_step,
             own_rows=partial(share, part=self._worker.index, parts=self._worker.count),
             views=data.views,
+            more=data.teacher and data.teacher.vectors,
         )
         steps = tf.data.Dataset.counter(first_step)
         return tf.data.Dataset.zip(batches, steps).map(self._with_rates)

@@ -10,6 +10,7 @@ import tensorflow as tf
 from absl import logging
 
 from pipelines import corpora, images
+from pipelines.inputs.concept_noise import ConceptNoise, estimate_noise
 from pipelines.inputs.concepts import Concepts
 from pipelines.inputs.global_vector import GlobalVector
 from pipelines.inputs.pixels import Pixels
@@ -40,6 +41,7 @@ class Data:
         concepts: concepts that the encoder reads.
         image_inputs: concepts and vectors or pixels, for stages trained on images.
         seed: seed of the order of batches.
+        noise: missed and false concepts of training sentences; None for none.
     """
 
     sentences: Records
@@ -48,6 +50,7 @@ class Data:
     concepts: Concepts
     image_inputs: InputSpec
     seed: int
+    noise: ConceptNoise | None = None
 
     @property
     def has_validation_images(self) -> bool:
@@ -89,7 +92,29 @@ def open_data(config: Any, seed: int) -> Data:
         concepts=concepts,
         image_inputs=InputSpec((concepts, _image_side(config))),
         seed=seed,
+        noise=_noise(config, sentences, pictures),
     )
+
+
+def _noise(config: Any, sentences: Records, images: Records | None) -> ConceptNoise | None:
+    """Returns the noise of `config.data.concept_noise`, logged."""
+    factor = config.data.concept_noise
+    if factor < 0:
+        raise InputError(f"config.data.concept_noise must be at least 0, found {factor:g}")
+    if not factor:
+        return None
+    if images is None:
+        raise InputError(
+            "config.data.concept_noise is estimated from the concepts of images: pass "
+            "--images=FOLDER, made by r2m-build-images, or set it to 0"
+        )
+    noise = estimate_noise(sentences, images, factor)
+    logging.info(
+        "concepts of training sentences: %.0f %% are removed, %.2f false ones are added on average",
+        100 * noise.missed,
+        noise.false,
+    )
+    return noise
 
 
 def _image_side(config: Any) -> GlobalVector | Pixels:
@@ -152,6 +177,7 @@ def training_dataset(
             concepts=data.concepts,
             own_rows=own_rows,
             few_shapes=few_shapes,
+            noise=data.noise,
         )
     if spec.images:
         sources["images"] = images.training_batches(

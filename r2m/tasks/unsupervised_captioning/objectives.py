@@ -58,8 +58,12 @@ def sentence_terms(
     }
     if reconstruct:
         back = model.reconstruct(hidden, lengths)
+        vector = memory["vector"]
+        if "exact_concepts" in batch:
+            exact = {name: batch[f"exact_{name}"] for name in ("concepts", "concept_lengths")}
+            vector = model.encode(exact, training=training)["vector"]
         terms["sentence_reconstruction"] = LossTerm(
-            *alignment.mean_square(back, memory["vector"]), options.reconstruction_weight
+            *alignment.mean_square(back, vector), options.reconstruction_weight
         )
     return terms
 
