@@ -144,11 +144,13 @@ def _settings(
 ) -> dict[str, Any]:
     """Returns the settings that must be unchanged when a run is resumed."""
     pixels = data.inputs.find(Pixels)
+    loss = dataclasses.asdict(options)
+    taught = {name: loss.pop(f"teacher_{name}") for name in ("weight", "temperature")}
     settings = {
         "model": config.model.to_dict(),
         "image": config.image.to_dict(),
         "precision": config.training.precision,
-        "loss": dataclasses.asdict(options),
+        "loss": loss,
         "data": {
             **dataclasses.asdict(data.options),
             "features": data.inputs.stored,
@@ -159,6 +161,8 @@ def _settings(
             "views": data.views,
         },
     }
+    if data.teacher is not None:
+        settings["teacher"] = {**taught, "checkpoints": data.teacher.checkpoints}
     if start is not None:
         settings["start"] = start_settings(start, folder)
     return settings

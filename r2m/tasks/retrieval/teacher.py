@@ -26,12 +26,14 @@ class Teacher(NamedTuple):
         sentences: float16[M, E], the captions of all images, in the order of the images.
         first: int64[N], index of the first caption of each image.
         table: image name -> index of the image.
+        checkpoints: checksums of the teachers' checkpoints.
     """
 
     images: tf.Tensor
     sentences: tf.Tensor
     first: tf.Tensor
     table: tf.lookup.StaticHashTable
+    checkpoints: list[str]
 
     @property
     def size(self) -> int:
@@ -102,6 +104,7 @@ def open_teacher(runs: Sequence[str], folder: str, pupil: Records) -> Teacher:
         sentences=tf.constant(sentences),
         first=tf.constant(np.cumsum(counts) - counts),
         table=tf.lookup.StaticHashTable(table, default_value=-1),
+        checkpoints=[member.folder.checkpoint.digest for member in teacher.members],
     )
 
 

@@ -143,6 +143,8 @@ def _settings(
     }
     if spec.sentences:
         settings["sentences"] = data.sentences.digest
+        if data.noise is not None:
+            settings["concept_noise"] = {"missed": data.noise.missed, "false": data.noise.false}
     if spec.images and data.images is not None:
         settings["images"] = {
             "source": config.image.source,
