@@ -76,7 +76,8 @@ def test_long_tables_are_cut_and_say_so(report: ConceptReport) -> None:
 def test_text_of_the_terminal(report: ConceptReport) -> None:
     text = report_text(report_tables(report, most=20))
     assert text.startswith("== Concepts per image and per sentence\n\nconcepts   images   share")
-    assert "\npairs of concepts                 4             2  50.00%        66.67%\n" in text
+    (line,) = (line for line in text.splitlines() if line.startswith("pairs of concepts"))
+    assert line.split() == ["pairs", "of", "concepts", "4", "2", "50.00%", "66.67%"]
     assert max(map(len, text.splitlines())) <= 100
 
 

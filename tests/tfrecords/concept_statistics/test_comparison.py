@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from concept_records import DICTIONARY, IMAGES, SENTENCES, toy_vocabulary, write_toy_records
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfrecords.concept_statistics.comparison import (
@@ -59,6 +59,7 @@ def test_statistics_of_six_images_and_six_sentences(tmp_path: Path) -> None:
     assert twice.missing_pairs == (PairUse(words=("dog", "person"), images=2 + 1),)
 
 
+@settings(deadline=None)
 @given(_SETS, _SETS, st.integers(0, 4))
 def test_statistics_equal_those_of_loops(
     images: list[frozenset[int]], sentences: list[frozenset[int]], least: int

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from concept_records import DICTIONARY, IMAGES, toy_vocabulary, write_toy_records
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfrecords.concept_statistics.concept_sets import (
@@ -58,6 +58,7 @@ def test_a_damaged_shard_is_an_error(tmp_path: Path) -> None:
         read_concept_sets(records, ["train"], DICTIONARY)
 
 
+@settings(deadline=None)
 @given(_SETS)
 def test_counts_equal_those_of_a_loop(sets: list[frozenset[int]]) -> None:
     singles, pairs = count_concepts(counted(sets), _SIZE), count_pairs(counted(sets), _SIZE)
@@ -69,6 +70,7 @@ def test_counts_equal_those_of_a_loop(sets: list[frozenset[int]]) -> None:
             assert pairs[a, b] == (together if a < b else 0)
 
 
+@settings(deadline=None)
 @given(_SETS, _SETS)
 def test_covered_sets_equal_those_of_a_search(
     wanted: list[frozenset[int]], sentences: list[frozenset[int]]
