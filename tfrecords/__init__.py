@@ -1,5 +1,5 @@
 """Conversion of raw sources to TFRecords, in rooms that only import downwards.
 
-From top to bottom: `builders` and `inspection`; `detectors`, `crawler` and `shapes`; `formats`;
-`pictures`; `language`; `core`.
+From top to bottom: `concept_statistics`; `builders` and `inspection`; `detectors`, `crawler` and
+`shapes`; `formats`; `pictures`; `language`; `core`.
 """

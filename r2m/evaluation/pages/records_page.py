@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from r2m.evaluation.comparison.comparison_tables import ReportTable
 from r2m.evaluation.pages.gallery import write_gallery
 from r2m.evaluation.pages.gallery_items import GalleryItem
 from tfrecords.core.errors import InputError
@@ -29,6 +30,7 @@ def write_records_page(
     pictures: int,
     images: Path | None,
     recursive: bool = True,
+    tables: Sequence[ReportTable] = (),
 ) -> Path:
     """Writes `index.html` and `gallery.png` of the first pictures of a split.
 
@@ -39,6 +41,7 @@ def write_records_page(
         pictures: maximum number of pictures.
         images: folder of the image files; None uses the pictures in the records.
         recursive: whether to search subfolders for image files.
+        tables: tables above the pictures.
 
     Returns:
         The path of the page.
@@ -63,6 +66,8 @@ def write_records_page(
         (_item(example, words, files, records) for example in examples),
         title=f"{records.kind} {records.name}: {split}",
         settings={"records": records.count(split), "identity": records.digest},
+        template="comparison.html" if tables else "gallery.html",
+        tables=tables,
     )
 
 

@@ -1,0 +1,1 @@
+"""Statistics of the concepts that images and sentences share."""
