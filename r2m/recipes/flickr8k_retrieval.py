@@ -37,6 +37,7 @@ class _Backbone(NamedTuple):
         size: side of its images in pixels during fine-tuning.
         stored_size: side of the images whose features are stored afterwards.
         trained_from: first layer that is fine-tuned.
+        epochs: number of epochs of fine-tuning.
         alpha: width of a MobileNet; None for others.
     """
 
@@ -45,13 +46,22 @@ class _Backbone(NamedTuple):
     size: int
     stored_size: int
     trained_from: str
+    epochs: int
     alpha: float | None = None
 
 
 _BACKBONES = {
-    "lite2": _Backbone("EfficientNetLite2", "EfficientNetLite2", 300, 320, "block5a_expand_conv"),
-    "mobilenet": _Backbone("MobileNet 0.75", "MobileNet", 256, 288, "conv_dw_7", alpha=0.75),
+    "lite2": _Backbone(
+        "EfficientNetLite2", "EfficientNetLite2", 300, 320, "block5a_expand_conv", epochs=9
+    ),
+    "mobilenet": _Backbone(
+        "MobileNet 0.75", "MobileNet", 256, 288, "conv_dw_4", epochs=16, alpha=0.75
+    ),
 }
+
+
+# Network from which the other one learns.
+_TEACHER = "lite2"
 
 
 class _Project(NamedTuple):
@@ -67,16 +77,21 @@ class _Project(NamedTuple):
 
     @property
     def records(self) -> Path:
-        """Records of the installed network."""
+        """Records with pictures and with features of the installed network."""
+        return self.workspace / "records/captions" / f"flickr8k_{self.key}"
+
+    @property
+    def records_with_views(self) -> Path:
+        """The same, with features of random views."""
         return self.workspace / "records/captions" / f"flickr8k_{self.key}_views"
 
-    @property
-    def tuned_records(self) -> Path:
-        return self.workspace / "records/captions" / f"flickr8k_{self.key}_ranked"
+    def tuned_records(self, name: str) -> Path:
+        """Records with features of the network that the run `name` has fine-tuned."""
+        return self.workspace / "records/captions" / f"flickr8k_{self.key}_{name}"
 
-    @property
-    def tuned_network(self) -> Path:
-        return self.workspace / "backbones" / f"flickr8k_{self.key}_ranked.weights.h5"
+    def tuned_network(self, name: str) -> Path:
+        """The weights of this network."""
+        return self.workspace / "backbones" / f"flickr8k_{self.key}_{name}.weights.h5"
 
     def run(self, name: str) -> Path:
         return self.workspace / "runs/retrieval" / f"{self.key}_{name}"
@@ -100,18 +115,22 @@ class _Project(NamedTuple):
 def _commands(data: Path, workspace: Path, run: str) -> Iterator[Command]:
     key, _, rest = run.partition("-")
     project = _Project(data, workspace, key)
-    yield build_captions(
-        data, project.records, *project.network(), "--store_grid", f"--views={_VIEWS}"
-    )
     if rest in ("tuned", "ensemble"):
-        yield from _tuned(project)
+        yield from _tuned(project, "tuned")
         if rest == "ensemble":
             yield from _ensemble(project)
         return
+    if rest == "taught":
+        larger = project._replace(key=_TEACHER)
+        yield from _tuned(larger, "tuned")
+        yield from _tuned(project, "taught", larger)
+        return
     preset, _, rows = rest.partition("-")
     name = rest.replace("-", "_")
-    yield _train(project, project.records, preset, rows or "vectors", name)
-    yield _evaluate(project, [name], project.records)
+    records = project.records_with_views
+    yield build_captions(data, records, *project.network(), "--store_grid", f"--views={_VIEWS}")
+    yield _train(project, records, preset, rows or "vectors", name)
+    yield _evaluate(project, [name], records)
 
 
 def _train(
@@ -124,49 +143,67 @@ def _train(
     ]  # fmt: skip
 
 
-def _tuned(project: _Project) -> Iterator[Command]:
-    """Yields the training of the network's last blocks, from vectors to vectors of the network."""
-    yield _train(project, project.records, "contrastive", "vectors", "contrastive")
-    own = project.backbone
+def _tuned(project: _Project, name: str, teacher: _Project | None = None) -> Iterator[Command]:
+    """Yields the training of the network's last blocks, from vectors to vectors of the network.
+
+    Args:
+        project: folders of the network.
+        name: name of the resulting run.
+        teacher: folders of a network with a run `tuned`, whose similarities are learned as well.
+    """
+    own, start = project.backbone, f"{name}_start"
+    taught = () if teacher is None else (
+        f"--config.teacher.runs={teacher.run('tuned')}/ranking",
+        f"--config.teacher.records={teacher.tuned_records('tuned')}",
+        "--config.teacher.weight=0.6",
+    )  # fmt: skip
+    yield build_captions(project.data, project.records, *project.network(), "--store_grid")
+    yield _train(
+        project, project.records, "contrastive", "vectors", start, *_SHARED,
+        "--config.stages.ranking.steps=14 epochs", *taught,
+    )  # fmt: skip
     image: dict[str, object] = {
         "source": "pixels", "backbone": own.name, "alpha": own.alpha or 0,
-        "resize": own.size + 20, "crop": own.size, "mirror": True, "average_mirrored": True,
-        "trained_from": own.trained_from, "frozen_epochs": 0,
+        "resize": own.size, "crop": own.size, "least_area": 0.5, "mirror": True,
+        "average_mirrored": True, "trained_from": own.trained_from, "frozen_epochs": 0,
     }  # fmt: skip
     if own.alpha:
         image["weights"] = project.weights
-    pixels = f"{project.run('pixels')}/ranking"
+    pixels = f"{project.run(f'{name}_pixels')}/ranking"
     yield [
         "r2m-train-retrieval", "--config=contrastive:flickr8k", f"--captions={project.records}",
-        f"--workdir={project.run('pixels')}", f"--init_from={project.run('contrastive')}/ranking",
-        *(f"--config.image.{name}={value}" for name, value in image.items()), *_SHARED,
+        f"--workdir={project.run(f'{name}_pixels')}",
+        f"--init_from={project.run(start)}/ranking",
+        *(f"--config.image.{field}={value}" for field, value in image.items()),
+        "--config.data.captions_per_image=5", "--config.stages.ranking.batch_size=640",
         # Few steps, so the weights are averaged over few steps.
-        "--config.stages.ranking.learning_rate=1e-3", "--config.stages.ranking.steps=8 epochs",
-        "--config.training.schedule.warm_up=20", "--config.training.ema_decay=0.98",
+        "--config.stages.ranking.learning_rate=1e-3",
+        f"--config.stages.ranking.steps={own.epochs} epochs",
+        "--config.training.schedule.warm_up=40", "--config.training.ema_decay=0.98", *taught,
     ]  # fmt: skip
-    yield _evaluate(project, ["pixels"], project.records)
-    yield ["r2m-export-backbone", f"--run={pixels}", f"--output={project.tuned_network}"]
+    yield _evaluate(project, [f"{name}_pixels"], project.records)
+    network, records = project.tuned_network(name), project.tuned_records(name)
+    yield ["r2m-export-backbone", f"--run={pixels}", f"--output={network}"]
     yield build_captions(
-        project.data, project.tuned_records, *project.network(project.tuned_network),
-        f"--image_size={own.stored_size}", "--store_grid", "--nostore_pixels", "--views=1",
-        "--average_mirrored",
+        project.data, records, *project.network(network), f"--image_size={own.stored_size}",
+        "--store_grid", "--nostore_pixels", "--views=1", "--average_mirrored",
     )  # fmt: skip
     yield _train(
-        project, project.tuned_records, "contrastive", "vectors", "tuned", f"--init_from={pixels}",
-        *(f"--config.{name}={value}" for name, value in _HARDEST.items()),
+        project, records, "contrastive", "vectors", name, f"--init_from={pixels}",
+        *(f"--config.{field}={value}" for field, value in _HARDEST.items()),
     )  # fmt: skip
-    yield _evaluate(project, ["tuned"], project.tuned_records)
+    yield _evaluate(project, [name], records)
 
 
 def _ensemble(project: _Project) -> Iterator[Command]:
     """Yields embeddings on features of the tuned network, and their averaged similarities."""
-    names = []
+    names, records = [], project.tuned_records("tuned")
     for preset, rows in _MEMBERS:
-        names.append(f"ranked_{preset}_{rows}")
-        yield _train(project, project.tuned_records, preset, rows, names[-1])
-        yield _evaluate(project, names[-1:], project.tuned_records)
+        names.append(f"tuned_{preset}_{rows}")
+        yield _train(project, records, preset, rows, names[-1])
+        yield _evaluate(project, names[-1:], records)
     yield [
-        *_evaluate(project, ["tuned", *names], project.tuned_records),
+        *_evaluate(project, ["tuned", *names], records),
         f"--output={project.run('ensemble')}",
     ]
 
@@ -195,6 +232,11 @@ RECIPE = Recipe(
             "tuned": f"contrastive with fine-tuning of the last blocks of {own.title}, then on "
             "vectors of this network against the hardest negatives",
             "ensemble": "averaged similarities of `tuned` and of embeddings on its features",
+            **(
+                {}
+                if key == _TEACHER
+                else {"taught": f"like `tuned`, learning also from {_TEACHER}-tuned (distillation)"}
+            ),
         }.items()
     },
     commands=_commands,
