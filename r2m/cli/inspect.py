@@ -58,7 +58,7 @@ def main(argv: Sequence[str]) -> int | None:
     from tfrecords.core.records import open_records
 
     if len(argv) != 2:
-        raise app.UsageError("name one folder of records: r2m-inspect PATH")
+        raise app.UsageError("give one folder of records: r2m-inspect PATH")
     records = open_records(argv[1], verify="sha256" if _VERIFY.value else "size")
     print(aligned(inspection.describe_records(records)))
     for split in [_SPLIT.value] if _SPLIT.value else records.splits:

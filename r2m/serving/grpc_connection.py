@@ -53,7 +53,7 @@ class GrpcConnection:
             ) from None
         self.address = address
         # Ignores proxies of the environment, which are for HTTP/1.1.
-        self._channel = grpc.insecure_channel(host, [*_OPTIONS, ("grpc.enable_http_proxy", 0)])
+        self._channel = grpc.insehint_channel(host, [*_OPTIONS, ("grpc.enable_http_proxy", 0)])
         self._service = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
     def signatures(self) -> dict[str, TensorNames]:
@@ -103,6 +103,6 @@ class GrpcConnection:
         message = " ".join(str(error.details()).split())
         if code is _Code.UNAVAILABLE:
             return nothing_answers(address, message)
-        cures = {_Code.NOT_FOUND: unknown_model(address), _Code.RESOURCE_EXHAUSTED: too_large()}
-        cure = cures.get(code, "")
-        return InputError(f"{address.url} answers with {code.name}: {message}{cure}")
+        hints = {_Code.NOT_FOUND: unknown_model(address), _Code.RESOURCE_EXHAUSTED: too_large()}
+        hint = hints.get(code, "")
+        return InputError(f"{address.url} answers with {code.name}: {message}{hint}")
