@@ -113,7 +113,7 @@ def test_other_words_are_refused(tmp_path: Path, vocabulary: Vocabulary, cocotal
         with pytest.raises(InputError, match=r'expected \{"ix_to_word"'):
             frequencies_of_pickle(ids, vocabulary, cocotalk)
     cocotalk.write_text('{"ix_to_word": {"1": "a", "2": "a"}}')
-    with pytest.raises(InputError, match="gives one word two ids"):
+    with pytest.raises(InputError, match="assigns two ids to one word"):
         frequencies_of_pickle(ids, vocabulary, cocotalk)
     with pytest.raises(InputError, match="there is no source file"):
         frequencies_of_pickle(tmp_path / "none.p", vocabulary)

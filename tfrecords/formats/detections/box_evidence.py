@@ -170,11 +170,11 @@ class BoxEvidence:
                 )
             expected, advice = "0..100, as `scores=percent` requires", "Expected percents"
         else:
-            expected, advice = "0..1", "Turn logits into probabilities"
+            expected, advice = "0..1", "Convert logits to probabilities"
             if _ONE < high <= 100 * HIGHEST_SCORE and low >= 0:
                 advice = (
-                    "If they are percents, add `,scores=percent` after the file name; turn "
-                    "logits into probabilities"
+                    "If they are percents, add `,scores=percent` after the file name; "
+                    "convert logits to probabilities"
                 )
         if "score" not in self._examples:
             return

@@ -166,7 +166,7 @@ def _add_annotation(content: _Content, value: Any, place: str) -> None:
     # NaN scores are dropped and counted later, with the boxes.
     if score < 0:
         raise InputError(
-            f"{place}: {number} has the score {_short(score)}, expected 0..1. Turn logits into "
+            f"{place}: {number} has the score {_short(score)}, expected 0..1. Convert logits to "
             "probabilities"
         )
     if image_id not in content.first_of_image:
