@@ -53,7 +53,7 @@ class GrpcConnection:
             ) from None
         self.address = address
         # Ignores proxies of the environment, which are for HTTP/1.1.
-        self._channel = grpc.insehint_channel(host, [*_OPTIONS, ("grpc.enable_http_proxy", 0)])
+        self._channel = grpc.insecure_channel(host, [*_OPTIONS, ("grpc.enable_http_proxy", 0)])
         self._service = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
     def signatures(self) -> dict[str, TensorNames]:
