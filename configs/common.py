@@ -108,7 +108,7 @@ def decoding() -> dict[str, Any]:
         "must_contain": "",
         "must_not_contain": "",
         # For `sample` and `gumbel`: log p is divided by the temperature; words are drawn among the
-        # likeliest `top_k`, and of these among the first whose probabilities sum to `top_p`.
+        # most likely `top_k`, and of these among the first whose probabilities sum to `top_p`.
         "temperature": 1.0,
         "top_k": none_of(int),
         "top_p": 1.0,

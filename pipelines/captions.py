@@ -34,13 +34,13 @@ def parser(
             see `draw_views`. The function then has a second argument, the key of the rows int64[2].
 
     Returns:
-        A function of serialized records string[B], which gives `image_id` and `split` string[B],
+        A function of serialized records string[B] that returns `image_id` and `split` string[B],
         `caption_ids` int64[B, (S)], `texts` string[B, (S)], `sentences` int64[B, (S), (T)] (ragged,
-        start and end marker included), `height` and `width` int64[B]; and of what the records hold
-        `source_id` and `image` string[B], `global_feature` float32[B, D], `grid_feature`
+        start and end marker included), `height` and `width` int64[B]; and, if the records contain
+        them, `source_id` and `image` string[B], `global_feature` float32[B, D], `grid_feature`
         float32[B, gh, gw, D], `region_feature` float32[B, (N), D] and `boxes` float32[B, (N), 4].
         It raises `InvalidArgumentError` for images whose numbers of boxes and of regions differ, if
-        both are wanted.
+        both are requested.
     """
     options = records.manifest["options"]
     every: dict[str, list[int | None]] = {

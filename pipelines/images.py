@@ -14,7 +14,7 @@ from pipelines.inputs.spec import PICTURES, InputSpec
 from pipelines.views import draw_views, view_columns
 from tfrecords.core.records import Records, open_records
 
-# Records may carry whole image files: windows are small, and images need no sorting by length.
+# Records may contain whole image files: windows are small, and images need no sorting by length.
 _WINDOW_BATCHES = 8
 _WINDOW_BATCHES_OF_PICTURES = 1
 
@@ -52,7 +52,7 @@ def _rows(records: Records, rows: batching.Rows) -> batching.Rows:
     """Decodes the vectors of a batch of parsed rows; until then, float16 takes half the memory.
 
     Returns:
-        Of the columns that were parsed: `image_id` and `image` string[B], `concepts` and
+        The tensors of the parsed columns: `image_id` and `image` string[B], `concepts` and
         `concept_counts` int64[B, (K)], `global_feature` float32[B, D].
     """
     if "global_feature" not in rows:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 _SHIFT = 21  # bits of a code point
-_HANGUL = range(0xAC00, 0xD7A4)  # composed of letters by rule, and in normal form as they are
+_HANGUL = range(0xAC00, 0xD7A4)  # composed of letters by rule, and already in normal form
 
 
 class NormalForm:
@@ -65,7 +65,7 @@ class NormalForm:
 
 @functools.cache
 def _changed_characters() -> dict[int, str]:
-    """Returns code points of characters that NFKC changes, and what it makes of each."""
+    """Returns code points of characters that NFKC changes, and their normal forms."""
     return {
         code: form
         for code in _characters()

@@ -17,7 +17,7 @@ _READ_AT_ONCE = 1_024
 class PairedReferences:
     """Captions that people wrote for the images of a split, by the name of the image.
 
-    Holds the word ids of all captions in memory: about 60 bytes per caption.
+    Keeps the word ids of all captions in memory: about 60 bytes per caption.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class PairedReferences:
         if not found:
             raise InputError(
                 f"no image of split {split!r} of {images.folder} (first: {first.decode()}) has a "
-                f"caption in {records.folder}: both need the same images by the same names"
+                f"caption in {records.folder}: both must contain the same images by the same names"
             )
         total = images.count(split)
         if found < total:

@@ -25,11 +25,11 @@ def view_columns(records: Records, columns: Collection[str]) -> dict[str, Any]:
         records: records whose split `train` is parsed.
         columns: columns to read.
     """
-    held = [name + VIEWS for name in columns if name.endswith("_feature")]
-    if not held or not set(held) <= set(records.feature_names):
+    with_views = [name + VIEWS for name in columns if name.endswith("_feature")]
+    if not with_views or not set(with_views) <= set(records.feature_names):
         return {}
     count = records.manifest["options"]["views"]["count"]
-    return dict.fromkeys(held, tf.io.FixedLenFeature([count], tf.string))
+    return dict.fromkeys(with_views, tf.io.FixedLenFeature([count], tf.string))
 
 
 def draw_views(rows: Rows, key: tf.Tensor) -> Rows:

@@ -163,7 +163,7 @@ class ImageCaptioner:
                 uint8 [H, W, 3], [H, W, 4] (the last channel is dropped) or [H, W]: one, an array
                 [B, H, W, 3], or an iterable of them, such as a list, a generator or an array of
                 paths.
-            detections: for R2M, which captions what detectors found, and for captioners of detected
+            detections: for R2M, which captions detected objects, and for captioners of detected
                 regions: files, as `r2m-caption --detections` takes them. Images are then given as
                 paths, by whose names detections are found, and are listed before the first is read.
             alternatives: number of further captions per image, fewer than the beam size unless
@@ -280,12 +280,12 @@ class ImageCaptioner:
         if alternatives is None:
             return beam
         if not 0 <= operator.index(alternatives) < beam:
-            cure = (
+            hint = (
                 f"; or load the run with beam_size={alternatives + 1}" if alternatives > 0 else ""
             )
             raise InputError(
                 f"alternatives={alternatives}: must be from 0 to {beam - 1}, one less than the "
-                f"beam size{cure}"
+                f"beam size{hint}"
             )
         return alternatives + 1
 

@@ -23,8 +23,8 @@ def hidden_packages() -> str | None:
     if not hidden:
         return None
     pairs = "\n".join(f"  {found} hides {root / name}" for name, found in hidden.items())
-    cure = _cure({found.parent for found in hidden.values() if found is not None})
-    return f"Python finds other packages with the names of R2M's packages:\n{pairs}\n{cure}"
+    hint = _advice({found.parent for found in hidden.values() if found is not None})
+    return f"Python finds other packages with the names of R2M's packages:\n{pairs}\n{hint}"
 
 
 def _found(name: str) -> Path | None:
@@ -40,20 +40,21 @@ def _found(name: str) -> Path | None:
     return Path(spec.origin).resolve() if spec.origin else None
 
 
-def _cure(folders: Iterable[Path]) -> str:
+def _advice(folders: Iterable[Path]) -> str:
     listed = os.environ.get("PYTHONPATH")
     on_path = {Path(entry).resolve() for entry in listed.split(os.pathsep)} if listed else set()
-    cures = []
+    remedies = []
     for folder in sorted(folders):
         if folder in on_path:
-            cures.append(f"take {folder} off PYTHONPATH")
+            remedies.append(f"remove {folder} from PYTHONPATH")
         elif folder == Path.cwd():
-            cures.append(
+            remedies.append(
                 f"start the command in another folder than {folder}, or as r2m-NAME instead of "
                 "`python -m`"
             )
         else:  # site-packages
-            cures.append(
-                f"uninstall what put it into {folder}, or install r2m in a separate environment"
+            remedies.append(
+                f"uninstall the package that put it into {folder}, or install r2m in a separate "
+                "environment"
             )
-    return f"{'; '.join(cures)}; or rename these packages."
+    return f"{'; '.join(remedies)}; or rename these packages."

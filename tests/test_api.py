@@ -170,7 +170,7 @@ def test_impossible_requests_are_refused_at_once(
         captioner.caption("a.png", detections="d.json")
     with pytest.raises(r2m.InputError, match="is a captioner, which does not read concepts"):
         captioner.caption_concepts([["dog"]])
-    with pytest.raises(r2m.InputError, match=r"captions what detectors found.*detections="):
+    with pytest.raises(r2m.InputError, match=r"captions detected objects.*detections="):
         old_r2m.caption("a.png")
     with pytest.raises(r2m.InputError, match="image 0: detections are matched by the names"):
         old_r2m.caption(b"", detections="d.json")

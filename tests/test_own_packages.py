@@ -56,7 +56,7 @@ def test_modules_on_the_python_path_are_named(tmp_path: Path) -> None:
     assert done.returncode == 1
     for name in ("models", "losses"):
         assert f"{tmp_path / name}.py hides {ROOT / name}\n" in done.stderr
-    assert f"take {tmp_path} off PYTHONPATH" in done.stderr
+    assert f"remove {tmp_path} from PYTHONPATH" in done.stderr
 
 
 def test_an_installed_package_is_named(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_an_installed_package_is_named(tmp_path: Path) -> None:
     found_first = f"sys; sys.path.insert(1, {str(tmp_path / 'site')!r})"
     done = run(f"{found_first}; import r2m.cli.runs", tmp_path)
     assert done.returncode == 1
-    assert f"uninstall what put it into {tmp_path / 'site'}" in done.stderr
+    assert f"uninstall the package that put it into {tmp_path / 'site'}" in done.stderr
 
 
 def test_no_false_alarm(tmp_path: Path) -> None:

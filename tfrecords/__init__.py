@@ -1,4 +1,4 @@
-"""Conversion of raw sources to TFRecords, in rooms that only import downwards.
+"""Conversion of raw sources to TFRecords, in packages that only import downwards.
 
 From top to bottom: `concept_statistics`; `builders` and `inspection`; `detectors`, `crawler` and
 `shapes`; `formats`; `pictures`; `language`; `core`.

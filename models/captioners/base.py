@@ -253,7 +253,7 @@ class Captioner(keras.Model):
         return tf.ensure_shape(tf.reshape(logits, shape), [*tokens.shape, logits.shape[-1]])
 
     def expand_memory(self, memory: Memory, count: int | tf.Tensor) -> Memory:
-        """Repeats the memory of B images for `count` tokens, unless `step` accepts it as it is."""
+        """Repeats the memory of B images for `count` tokens, unless `step` does that itself."""
         return memory if self.shares_memory else image_rows.repeat(memory, count)
 
     @classmethod

@@ -50,7 +50,7 @@ class Boxes(ModelInput):
         assert isinstance(rows, RowInput), "the rows stay of their kind"
         return dataclasses.replace(self, rows=rows)
 
-    def advice(self, record_kind: str, held: Collection[str]) -> str:
+    def advice(self, record_kind: str, available: Collection[str]) -> str:
         """Returns how to build records with boxes."""
-        del record_kind, held
+        del record_kind, available
         return BOXES_ADVICE

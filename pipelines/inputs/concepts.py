@@ -62,9 +62,9 @@ class Concepts(ModelInput):
             "concept_lengths": tf.TensorSpec([None], tf.int32),
         }
 
-    def advice(self, record_kind: str, held: Collection[str]) -> str:
+    def advice(self, record_kind: str, available: Collection[str]) -> str:
         """Returns how to build records with concepts."""
-        del record_kind, held
+        del record_kind, available
         return "build image records with r2m-build-images --detections=FILE"
 
 

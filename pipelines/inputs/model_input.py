@@ -117,19 +117,19 @@ class ModelInput:
         """Returns this input without settings that only affect training."""
         return self
 
-    def advice(self, record_kind: str, held: Collection[str]) -> str:
+    def advice(self, record_kind: str, available: Collection[str]) -> str:
         """Returns advice on how to build records with `columns`.
 
         Args:
             record_kind: `captions` or `images`.
-            held: columns of the given records, some of which are missing.
+            available: columns of the given records, some of which are missing.
         """
         if record_kind == "images":
             return "build them with --backbone, or train with image.source=pixels"
         pictures = ", or train on their pictures with --config.image.source=pixels"
         return (
             "build them with --backbone (and --store_grid) or with --features"
-            f"{pictures if 'image' in held else ''}"
+            f"{pictures if 'image' in available else ''}"
         )
 
 

@@ -87,9 +87,9 @@ class Pixels(ModelInput):
         """Returns these pixels without random mirroring and sizes."""
         return dataclasses.replace(self, mirror=False, least_area=1.0)
 
-    def advice(self, record_kind: str, held: Collection[str]) -> str:
+    def advice(self, record_kind: str, available: Collection[str]) -> str:
         """Returns how to build records with pictures."""
-        del held
+        del available
         if record_kind == "images":
             return "build them with --store_pixels, or train with image.source=features"
         return "build them with --images and without --nostore_pixels"

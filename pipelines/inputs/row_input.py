@@ -15,7 +15,7 @@ from pipelines.inputs.model_input import ModelInput
 # How to build records with boxes.
 BOXES_ADVICE = (
     "build them with --backbone and --store_grid (each cell of the grid has a box), with "
-    "--backbone and --regions=DETECTIONS, or with --features of a store that holds boxes"
+    "--backbone and --regions=DETECTIONS, or with --features of a store with boxes"
 )
 
 
@@ -77,6 +77,6 @@ class RowInput(ModelInput):
         order = tf.argsort(areas(boxes), direction="DESCENDING", stable=True)
         return tf.gather(rows, order, batch_dims=1)
 
-    def advice(self, record_kind: str, held: Collection[str]) -> str:
+    def advice(self, record_kind: str, available: Collection[str]) -> str:
         """Returns advice on how to build records with the columns."""
-        return BOXES_ADVICE if self.use_box else super().advice(record_kind, held)
+        return BOXES_ADVICE if self.use_box else super().advice(record_kind, available)

@@ -37,18 +37,18 @@ class InputSpec:
                     raise ValueError(_difference(other, one, min(shared)))
                 if not _fit(one, other):
                     made = (", ".join(each.tensors) for each in (other, one))
-                    raise ValueError(f"make {' and '.join(made)} of different rows")
+                    raise ValueError(f"compute {' and '.join(made)} from different rows")
 
     @classmethod
     def choose(
-        cls, inputs: Inputs, config: Any, held: Collection[str], *, model: str, where: str
+        cls, inputs: Inputs, config: Any, available: Collection[str], *, model: str, where: str
     ) -> InputSpec:
         """Selects the inputs of a captioner from the columns of records.
 
         Args:
             inputs: inputs of the captioner's class.
             config: configuration of the experiment: sections `data` and `image`.
-            held: columns of the records, or the columns that a trained run read from its records.
+            available: columns of the records, or the columns that a trained run reads.
             model: model that reads the inputs, for messages: `captioner updown`.
             where: source of the columns, for messages.
 
@@ -64,12 +64,12 @@ class InputSpec:
                     candidates = [*candidates, *kind.substitutes(config)]
             except (ValueError, TypeError) as error:
                 raise InputError(f"config.{kind.section}: {error}") from error
-            usable = [one for one in candidates if set(one.columns) <= set(held)]
+            usable = [one for one in candidates if set(one.columns) <= set(available)]
             if not usable and name in inputs.required:
                 columns = dict.fromkeys(" with ".join(one.columns) for one in candidates)
                 raise InputError(
                     f"{where}: {model} needs {' or '.join(columns)}, which these records "
-                    f"do not hold; {candidates[0].advice('captions', held)}"
+                    f"do not contain; {candidates[0].advice('captions', available)}"
                 )
             forms.append([*usable, *([] if name in inputs.required else [None])])
         # The first combination of variants that describe the same rows.
@@ -78,7 +78,7 @@ class InputSpec:
             if all(_fit(one, other) for one, other in itertools.combinations(chosen, 2)):
                 return cls(tuple(chosen))
         raise InputError(
-            f"{where}: {model} takes {', '.join(inputs.kinds)}, and these records hold "
+            f"{where}: {model} takes {', '.join(inputs.kinds)}, and these records contain "
             "none that describe the same rows"
         )
 
@@ -98,18 +98,18 @@ class InputSpec:
 
     def check(self, records: Records) -> None:
         """Raises `InputError` if records lack a column that is read."""
-        held = records.feature_names
+        available = records.feature_names
         for one in self.inputs:
             for column in one.columns:
-                if column in held:
+                if column in available:
                     continue
-                advice = one.advice(records.kind, held)
+                advice = one.advice(records.kind, available)
                 if column == PICTURES:
                     raise InputError(
-                        f"{records.folder}: these records hold no pictures, which "
+                        f"{records.folder}: these records contain no pictures, which "
                         f"image.source=pixels needs; {advice}"
                     )
-                others = [name for name in held if name.endswith("_feature")]
+                others = [name for name in available if name.endswith("_feature")]
                 raise InputError(
                     f"{records.folder}: these records have no {column}, only "
                     f"{', '.join(others) or records.kind}; {advice}"
@@ -142,7 +142,7 @@ class InputSpec:
         return {name: size for one in self.inputs for name, size in one.sizes(signature).items()}
 
     def union(self, other: InputSpec) -> InputSpec:
-        """Returns the inputs of both; raises `ValueError` if they give a tensor differently."""
+        """Returns the inputs of both; raises `ValueError` if they compute a tensor differently."""
         return InputSpec(tuple(dict.fromkeys((*self.inputs, *other.inputs))))
 
     def evaluated(self) -> InputSpec:
@@ -155,11 +155,11 @@ def _fit(one: ModelInput, other: ModelInput) -> bool:
 
 
 def _difference(one: ModelInput, other: ModelInput, tensor: str) -> str:
-    """Describes the difference of two inputs that give the same tensor."""
+    """Describes the difference of two inputs that compute the same tensor."""
     if type(one) is type(other):
         fields = [field.name for field in dataclasses.fields(one)]  # type: ignore[arg-type]
         differ = [name for name in fields if getattr(one, name) != getattr(other, name)]
         names = ", ".join(f"{one.section}.{name}" for name in differ)
-        return f"differ in {names}: they cannot take the same {tensor}"
-    read = " and of ".join(", ".join(each.columns) for each in (one, other))
-    return f"make {tensor} of {read}: they cannot take the same {tensor}"
+        return f"differ in {names}: they cannot share {tensor}"
+    read = " and from ".join(", ".join(each.columns) for each in (one, other))
+    return f"compute {tensor} from {read}: they cannot share {tensor}"

@@ -6,8 +6,8 @@
     r2m-build-captions --captions=captions_train2014.json --features=tsv:trainval_36 --name=coco36
     r2m-build-captions --captions=iu_xray/annotation.json --max_length=60 --name=iu_xray
 
-Without --images and --features the records hold text only (but coco.pt, TFDS sets and the folders
-of VSE and VSE++ contain their own pictures or features).
+Without --images and --features the records contain text only, except for coco.pt, TFDS sets and the
+folders of VSE and VSE++, which contain pictures or features.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ _VOCABULARY = define_text(
 _COUNTED = define_list(
     "vocabulary_splits",
     ["train"],
-    "Splits whose words a new vocabulary counts.",
+    "Splits whose captions are counted for a new vocabulary.",
     group=TEXT,
     value="SPLIT,...",
 )

@@ -79,10 +79,10 @@ _IMAGES = image_flags.define_images()
 _DETECTIONS = define_texts(
     "detections",
     None,
-    "FILE[+FILE][,MIN_SCORE[,WEIGHT]][,boxes=FORMAT][,scores=percent]: detections in "
-    "these images, as for r2m-build-images. R2M needs it, and so do captioners of records built "
-    "with --regions. Use the same detectors as in training: thresholds, weights and formats are "
-    "those of the training unless given.",
+    "FILE[+FILE][,MIN_SCORE[,WEIGHT]][,boxes=FORMAT][,scores=percent]: detections in these images, "
+    "as for r2m-build-images. Required for R2M, and for captioners of records built with "
+    "--regions. Use the same detectors as in training: thresholds, weights and formats default to "
+    "those of the training.",
     group=INPUT,
     value="PATH[,...]",
 )

@@ -14,8 +14,8 @@ ends it.
 
 The service has no authentication: whoever connects to one of its two ports can run TensorFlow
 programs as you, which read and write files. Without --host it serves this machine only (on Linux;
-elsewhere TensorFlow opens the ports on all interfaces). With --host, let a firewall pass only the
-machines that train.
+elsewhere TensorFlow opens the ports on all interfaces). With --host, use a firewall that admits
+only the machines that train.
 """
 
 from __future__ import annotations

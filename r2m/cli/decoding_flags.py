@@ -126,14 +126,14 @@ def _define_sampling_flags() -> None:
     define_whole(
         "top_k",
         None,
-        "Draw among this many of the likeliest words; default: as trained.",
+        "Draw among this many of the most likely words; default: as trained.",
         least=1,
         group=DECODING,
     )
     define_number(
         "top_p",
         None,
-        "Draw among the likeliest words whose probabilities sum to this; default: as trained.",
+        "Draw among the most likely words whose probabilities sum to this; default: as trained.",
         above=0,
         most=1,
         group=DECODING,

@@ -92,7 +92,7 @@ _JSON = define_switch(
 def main(argv: Sequence[str]) -> int | None:
     """Prints the requested information."""
     if len(argv) != 2:
-        raise app.UsageError("name one folder of records: r2m-inspect PATH")
+        raise app.UsageError("give one folder of records: r2m-inspect PATH")
     _check_flags()
     tables: Sequence[ReportTable] = ()
     if _CORPORA.value:

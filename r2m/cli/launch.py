@@ -52,8 +52,9 @@ def run(
 ) -> None:
     """Runs `main` under absl; bad input ends in one readable message and exit code 1.
 
-    A training that SIGTERM or SIGINT stopped has saved its state: exit code 0, and the command that
-    resumes it is printed. Output that cannot be written ends the script without a traceback.
+    Training that was stopped by SIGTERM or SIGINT has saved its state: the exit code is 0, and the
+    command that resumes it is printed. Output that cannot be written ends the script without a
+    traceback.
 
     Args:
         main: receives the positional arguments and returns an exit code (None is 0).
@@ -189,8 +190,8 @@ def _path_problem(error: OSError) -> str:
         return f"{path} is a file, expected a folder; give another path"
     if isinstance(error, IsADirectoryError):
         return f"{path} is a folder, expected a file; give another path"
-    cure = "make room" if error.errno in _FULL else "give another path, or change its permissions"
-    return f"{path}: {error.strerror}; {cure}"
+    hint = "make room" if error.errno in _FULL else "give another path, or change its permissions"
+    return f"{path}: {error.strerror}; {hint}"
 
 
 def _record_damage(error: Exception) -> str | None:

@@ -75,7 +75,7 @@ def main(argv: Sequence[str]) -> None:
     )
     make_shapes(_OUTPUT.value, options)
     logging.info(
-        "%s holds %d + %d + %d pictures (train, val, test) and %d sentences.",
+        "%s contains %d + %d + %d pictures (train, val, test) and %d sentences.",
         _OUTPUT.value,
         _TRAIN_IMAGES.value,
         _VAL_IMAGES.value,

@@ -129,8 +129,8 @@ def _pass_on() -> None:
         block = os.read(0, 1 << 16)
         ended = not block
         waiting += block
-        told, end, after = waiting.partition(_END)
-        *lines, rest = told.split(b"\n")
+        forwarded, end, after = waiting.partition(_END)
+        *lines, rest = forwarded.split(b"\n")
         for line in lines:
             if inside_line or not is_note(line, has_gpu=has_gpu):
                 write(line + b"\n")

@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
         data, workspace, *runs = rest + ["DATA", "WORKSPACE"][len(rest) :]
     elif len(rest) < 2:
         raise InputError(
-            f"name two folders: r2m-recipe {name} DATA WORKSPACE\n{_described(name, recipe)}"
+            f"give two folders: r2m-recipe {name} DATA WORKSPACE\n{_described(name, recipe)}"
         )
     else:
         data, workspace, *runs = rest

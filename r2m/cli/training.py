@@ -135,7 +135,7 @@ def print_next(
         "caption": _command("r2m-caption", folder, "--images=FOLDER", *asked, "--output=FOLDER"),
     }
     if next_stage:
-        lines["go on"] = f"{next_stage}, with the same flags"
+        lines["next"] = f"{next_stage}, with the same flags"
     print()
     for label, text in lines.items():
         print(f"{label + ':':<{_LABEL}}{text}")

@@ -94,21 +94,21 @@ def unknown_field(field: str, known: Mapping[str, Any], owner: str) -> str:
     group, _, last = field.rpartition(".")
     inside = [name for name in known if name.startswith(f"{group}.")] if group else []
 
-    def called_so(names: Iterable[str], word: str = last) -> list[str]:
+    def ending_with(names: Iterable[str], word: str = last) -> list[str]:
         return [name for name in names if name.rpartition(".")[2] == word]
 
-    def spelled_so(names: Collection[str], word: str = last) -> list[str]:
+    def spelled_like(names: Collection[str], word: str = last) -> list[str]:
         right = near(word, dict.fromkeys(name.rpartition(".")[2] for name in names))
-        return [name for word in right for name in called_so(names, word)]
+        return [name for word in right for name in ending_with(names, word)]
 
     # Candidates in the same group come first, then fields of the same name in other groups.
     choices = (
-        called_so(inside),
-        spelled_so([name for name in inside if name.rpartition(".")[0] == group]),
-        called_so(known),
+        ending_with(inside),
+        spelled_like([name for name in inside if name.rpartition(".")[0] == group]),
+        ending_with(known),
         # In optimiser.rate the group is misspelled, and is itself a field: training.optimizer.
-        [] if inside else spelled_so(known, group),
-        spelled_so(known),
+        [] if inside else spelled_like(known, group),
+        spelled_like(known),
         near(field, [name for name in known if name not in inside]),
     )
     found = next(filter(None, choices), None)
@@ -252,7 +252,8 @@ def _training_contradictions(training: Mapping[str, Any]) -> Iterator[str]:
         for beta in ("beta_1", "beta_2"):
             # Its correction divides by 1 - (1 - beta)^t.
             if training[f"optimizer_settings.{beta}"] == 0:
-                yield f"--config.training.optimizer_settings.{beta}=0: kiros_adam needs one above 0"
+                field = f"--config.training.optimizer_settings.{beta}"
+                yield f"{field}=0: must be above 0 for kiros_adam"
     momentum = training["optimizer_settings.momentum"]
     if training["optimizer_settings.nesterov"] and not momentum:
         yield (

@@ -40,8 +40,8 @@ class DecodingChanges(TypedDict, total=False):
             or as one comma-separated text.
         must_not_contain: words and phrases that no caption may contain.
         temperature: temperature of drawn captions; log p is divided by it.
-        top_k: words are drawn among this many of the likeliest.
-        top_p: words are drawn among the likeliest whose probabilities sum to this.
+        top_k: words are drawn among this many of the most likely ones.
+        top_p: words are drawn among the most likely ones whose probabilities sum to this.
         sampling_seed: seed of sampling; equal seeds draw equal captions of an image.
         allow_unknown: whether captions may contain `<unk>`.
     """

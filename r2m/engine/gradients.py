@@ -97,7 +97,7 @@ class _LossTracer:
             unreached = [v.path for v, r in zip(self.variables, reached, strict=True) if not r]
             logging.warning(
                 "stage %s: its loss does not depend on %d of %d trainable variables, which stay "
-                "as they are: %s",
+                "unchanged: %s",
                 self.stage.name, len(unreached), len(reached), ", ".join(unreached),
             )  # fmt: skip
         self.reached[:] = reached

@@ -46,9 +46,12 @@ def check_finite(
                 stage.name, step, _bad_result(results, index), in_a_row, options.max_skipped,
             )  # fmt: skip
             continue
-        cure = "on_nonfinite='skip' leaves such batches out"
+        hint = "on_nonfinite='skip' leaves such batches out"
         if options.on_nonfinite == "skip":
-            cure = f"{in_a_row} steps in a row were not, max_skipped is {options.max_skipped}"
+            hint = (
+                f"{in_a_row} consecutive steps were not finite, max_skipped is "
+                f"{options.max_skipped}"
+            )
         bad = (
             _bad_variable(stage.model)
             or _bad_input(stage.train_dataset(step - 1))
@@ -59,7 +62,7 @@ def check_finite(
             f"{state.step + len(results.finite)}), first bad: {bad}. Loss "
             f"{results.objective[index]}, gradient norm {results.gradient_norm[index]}, terms "
             f"{_terms(results, index)}. The last good checkpoint is kept in {latest_folder}; a "
-            f"lower learning rate or clipping may help; {cure}"
+            f"lower learning rate or clipping may help; {hint}"
         )
 
 

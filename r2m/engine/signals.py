@@ -81,15 +81,15 @@ def forwarded_signals(processes: Sequence[subprocess.Popen[str]]) -> Iterator[li
     Args:
         processes: processes; more may be added inside the context.
     """
-    came: list[str] = []
+    received: list[str] = []
 
-    def hand_on(number: int, _: object) -> None:
-        came.append(signal.Signals(number).name)
+    def forward(number: int, _: object) -> None:
+        received.append(signal.Signals(number).name)
         interrupt(processes)
 
-    previous = {n: signal.signal(n, hand_on) for n in _SIGNALS}
+    previous = {n: signal.signal(n, forward) for n in _SIGNALS}
     try:
-        yield came
+        yield received
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -18,7 +18,7 @@ and number of rows of each replica, including zero. For a stage this means:
   rows, normalizer = own rows). A loss that every replica computes completely is also correct if
   its normalizer is complete, too: both are then counted once per replica.
 - AutoGraph is off: write loops and conditions on tensors as `tf.while_loop` and `tf.cond`.
-- Do not `all_reduce` a total: the engine does, and the gradient of an all-reduce is another one.
+- Do not `all_reduce` a total: the engine does, and the gradient of an all-reduce is different.
 - Randomness: Keras layers in `model` (their seeds are checkpointed, and differ by replica), or
   `tf.random.stateless_*` with a seed that comes with the batch. Unseeded `keras.random` and
   `tf.random` functions break exact resume.

@@ -96,12 +96,12 @@ def train(
     Raises:
         TrainingInterrupted: SIGTERM or SIGINT arrived; the state was saved.
         TrainingError: a loss or gradient is not finite (see `TrainingOptions.on_nonfinite`), the
-            run folder cannot be used or belongs to another run, a checkpoint does not match, or the
+            run folder cannot be used or contains another run, a checkpoint does not match, or the
             optimizer or schedule is unknown.
     """
     workdir, worker = Path(workdir), this_worker(strategy)
-    holding = lock_folder(workdir) if worker.is_chief else contextlib.nullcontext()
-    with holding, reporting_lost_workers(strategy), deferred_signals() as signals:
+    locked = lock_folder(workdir) if worker.is_chief else contextlib.nullcontext()
+    with locked, reporting_lost_workers(strategy), deferred_signals() as signals:
         # Setup --------------------------------------------------------------------------------
         _check_scope(stage.model, strategy)
         with strategy.scope():
@@ -128,10 +128,10 @@ def train(
         saved_step = 0  # step of the latest checkpoint
         remarks: set[str] = set()  # each is logged once
 
-        def told_to_stop() -> bool:  # by a signal to any of the workers
+        def must_stop() -> bool:  # by a signal to any of the workers
             return sum_over_workers(strategy, float(bool(signals))) > 0
 
-        def told_here_to_stop(waited: float) -> bool:
+        def must_stop_here(waited: float) -> bool:
             # Other workers stop together with this one only at the end of a graph call, so it
             # leaves them only if no call follows.
             return bool(signals) and (worker.count == 1 or waited > _LEAVE_AFTER)
@@ -171,7 +171,7 @@ def train(
         else:
             logging.info("%s: starting from scratch", stage.name)
         _check_same_start(state.step, workdir, strategy)
-        if told_to_stop():
+        if must_stop():
             raise interrupted()
         if state.step >= options.steps:
             logging.info("%s: all %d steps are done already", stage.name, options.steps)
@@ -201,7 +201,7 @@ def train(
         def await_batches(steps: int) -> int:
             """Returns the number of next steps with batches; saves before it raises."""
             try:
-                ready = batch_source.wait(steps, told_here_to_stop)
+                ready = batch_source.wait(steps, must_stop_here)
             except tf.errors.DataLossError:  # caused by the records, not by the service
                 save_rest()
                 raise
@@ -209,7 +209,7 @@ def train(
                 save_rest()
                 kept = f"Nothing is lost: all {state.step} steps are saved in {workdir}; o"
                 raise TrainingError(
-                    f"{error}. {kept if state.step else 'O'}nce the service is right, start the "
+                    f"{error}. {kept if state.step else 'O'}nce the service works, start the "
                     "same command to resume"
                 ) from error
             if ready == 0:
@@ -237,13 +237,13 @@ def train(
             ) as batch_source,
             Profiler(profile, workdir, state.step, options.steps) as profiler,
         ):
-            if told_to_stop():
+            if must_stop():
                 raise interrupted()
             batches = iter(distribute(batch_source.dataset, strategy))
             if state.step == 0 and init_from is not None and options.evaluate_every:
                 # Only for the log: the initial weights do not count as best.
                 log.evaluation(0, _evaluate(stage, 0, options, strategy))
-            if told_to_stop():
+            if must_stop():
                 raise interrupted()
             while state.step < options.steps:
                 profiler.before(state.step)
@@ -281,7 +281,7 @@ def train(
                             save(best_folder, keep=1)
                     state.watch_plateau(options)
                     learning_rate.set_factor(state.learning_rate_factor)
-                stops = told_to_stop()  # only now: an evaluation may take minutes
+                stops = must_stop()  # only now: an evaluation may take minutes
                 if _due(state.step, options.checkpoint_every) or ends or stops:
                     log.flush()
                     save(latest_folder, options.keep_checkpoints, average.tensors)

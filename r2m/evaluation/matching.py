@@ -119,7 +119,7 @@ def _check_same(
     for label, one, two in zip(predicted, by_id, by_other, strict=True):
         if one != two and one is not None and two is not None:
             raise InputError(
-                f"the prediction of {str(label)!r} is of {str(referenced[one])!r} by its id and of "
+                f"the prediction of {str(label)!r} matches {str(referenced[one])!r} by its id, but "
                 f"{str(referenced[two])!r} by the {other}: give whole file names, or integers as "
                 "`image_id` of COCO results"
             )

@@ -70,7 +70,7 @@ def session(*, timeout: float) -> Iterator[Score]:
             candidates: Sequence[str], references: Sequence[Sequence[str]]
         ) -> tuple[float, list[float]]:
             try:
-                return _talk(process, candidates, references)
+                return _exchange(process, candidates, references)
             except (OSError, ValueError) as error:
                 if overdue.is_set():
                     reason = f"{path.name} did not finish in {timeout:g} s"
@@ -92,7 +92,7 @@ def session(*, timeout: float) -> Iterator[Score]:
             _close(process)
 
 
-def _talk(
+def _exchange(
     process: subprocess.Popen[bytes], candidates: Sequence[str], references: Sequence[Sequence[str]]
 ) -> tuple[float, list[float]]:
     stdin, stdout = process.stdin, process.stdout
@@ -118,7 +118,7 @@ def _ask(stdin: IO[bytes], stdout: IO[bytes], line: str) -> str:
     stdin.flush()
     answer = stdout.readline()
     if not answer.endswith(b"\n") or answer.startswith(java.CRASH.encode()):
-        raise ValueError("the program ended in the middle of the conversation")
+        raise ValueError("the program ended before it returned all scores")
     return answer.decode("utf-8").strip()
 
 

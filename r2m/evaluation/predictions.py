@@ -235,7 +235,7 @@ def _check_references(table: Mapping[str, Any], where: str) -> None:
     ]
     if wrong:
         raise InputError(
-            f"{where}: references must be lists of texts; not so for {name_some(wrong)}"
+            f"{where}: references must be lists of texts; they are not for {name_some(wrong)}"
         )
 
 

@@ -126,6 +126,6 @@ def _check_all_known(
         hint = f"the predictions are of the splits {', '.join(splits)}: choose with --split"
     raise InputError(
         f"{references} has no image for {len(unknown)} of {len(found)} predictions (matched by "
-        f"{way}): {name_some((str(p.label) for p in unknown), 3)}; it names "
+        f"{way}): {name_some((str(p.label) for p in unknown), 3)}; it contains "
         f"{name_some((str(image.label) for image in images), 3)}; {hint}"
     )

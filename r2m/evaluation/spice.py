@@ -28,7 +28,7 @@ def why_unavailable() -> str | None:
     if missing:
         return (
             f"{' and '.join(missing)} missing in pycocoevalcap's folder spice/lib; take them from "
-            "stanford-corenlp-full-2015-12-09.zip (they are never downloaded for you)"
+            "stanford-corenlp-full-2015-12-09.zip (R2M never downloads them)"
         )
     return None
 

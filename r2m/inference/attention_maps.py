@@ -103,8 +103,8 @@ def visible_part(
     Args:
         picture: uint8[H, W, 3].
         pixels: crop of a captioner of pixels; None for stored features.
-        backbone: backbone options of the records, with `short_side` and `image_size`; None where
-            features were made elsewhere, which are taken to be of the whole picture.
+        backbone: backbone options of the records, with `short_side` and `image_size`; None for
+            features that R2M did not compute, which are assumed to cover the whole picture.
 
     Returns:
         uint8[h, w, 3], the center of the picture, in its aspect ratio.

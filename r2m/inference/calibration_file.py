@@ -20,7 +20,7 @@ from r2m.evaluation.output_files import write_whole
 
 CALIBRATION_FILE = "confidence.json"
 _FORMAT = 1
-_CURE = (
+_HINT = (
     "r2m-evaluate on the validation split, with the same runs and decoding flags, writes it, or "
     "reports why it cannot"
 )
@@ -82,12 +82,12 @@ def read_calibration(folder: Path, identity: Mapping[str, Any]) -> StoredCalibra
     path, key = folder / CALIBRATION_FILE, _key(identity)
     entries = _entries(path)
     if entries is None:
-        logging.info("captions have no confidence: %s does not exist; %s", path, _CURE)
+        logging.info("captions have no confidence: %s does not exist; %s", path, _HINT)
         return None
     for entry in entries:
         if entry["identity"] == key:
             return StoredCalibration(Calibration(**entry["calibration"]), entry["fitted_on"])
-    logging.warning("captions have no confidence: %s %s; %s", path, _mismatch(entries, key), _CURE)
+    logging.warning("captions have no confidence: %s %s; %s", path, _mismatch(entries, key), _HINT)
     return None
 
 

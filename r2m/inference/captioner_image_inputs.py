@@ -15,7 +15,7 @@ from pipelines.inputs.spec import InputSpec
 from r2m.inference.captioner_inputs import REGIONS, TrainedInputs
 from r2m.inference.concept_rules import detection_sources
 from r2m.inference.loaded_model import ImageInputs, ImageReader
-from tfrecords.builders.features.regions import RegionOptions, read_seen_boxes
+from tfrecords.builders.features.regions import RegionOptions, read_detected_boxes
 from tfrecords.core.errors import InputError
 from tfrecords.core.shards import Skip
 from tfrecords.pictures.extraction import FeatureExtractor, ImageFeatures
@@ -28,7 +28,7 @@ from tfrecords.pictures.feature_options import (
 from tfrecords.pictures.headers import read_header
 from tfrecords.pictures.image_reading import decode_files
 from tfrecords.pictures.named_images import ImageSource
-from tfrecords.pictures.region_boxes import NOTHING_SEEN, WHOLE_IMAGE, SeenBoxes
+from tfrecords.pictures.region_boxes import NO_DETECTED_BOXES, WHOLE_IMAGE, DetectedBoxes
 from tfrecords.pictures.region_pooling import pool_regions
 
 
@@ -51,8 +51,8 @@ def captioner_image_reader(
 
     Raises:
         InputError: detections are given but not needed, or needed but not given; the features were
-            made elsewhere; the backbone cannot be built; or weights are given but no features are
-            computed.
+            not computed by R2M; the backbone cannot be built; or weights are given but no features
+            are computed.
     """
     extractor: FeatureExtractor | None = None
     if inputs.stored:
@@ -63,10 +63,10 @@ def captioner_image_reader(
             "(Python: weights=)"
         )
 
-    seen = _seen_boxes(members, images, detections)
+    detected = _detected_boxes(members, images, detections)
 
     def read(images: Sequence[ImageSource]) -> ImageInputs:
-        batch = _ImageBatch(images, extractor, seen)
+        batch = _ImageBatch(images, extractor, detected)
         return ImageInputs(inputs.from_images(batch), None, batch.faults)
 
     return read
@@ -85,10 +85,10 @@ class _ImageBatch:
         self,
         images: Sequence[ImageSource],
         extractor: FeatureExtractor | None,
-        seen: Mapping[str, SeenBoxes] | None,
+        detected: Mapping[str, DetectedBoxes] | None,
     ) -> None:
         self.faults: list[Skip | None] = [None] * len(images)
-        self._images, self._extractor, self._seen = images, extractor, seen
+        self._images, self._extractor, self._detected = images, extractor, detected
         self._boxes = [WHOLE_IMAGE] * len(images)
         self._features: dict[str, tf.Tensor] = {}
 
@@ -106,7 +106,7 @@ class _ImageBatch:
         assert extractor is not None, "without columns of features, none are extracted"
         pixels = self._decode(**extractor.square)
         size = extractor.options.batch_size
-        with_maps = self._seen is not None
+        with_maps = self._detected is not None
         parts = [
             extractor(pixels[i : i + size], with_maps=with_maps)
             for i in range(0, len(pixels), size)
@@ -158,15 +158,15 @@ class _ImageBatch:
                 self.faults[place] = self.faults[place] or item
             else:
                 pixels[place] = item.pixels
-                if self._seen is not None:
-                    seen = self._seen.get(self._images[place].name, NOTHING_SEEN)
-                    self._boxes[place] = seen.regions(read_header(item.data))
+                if self._detected is not None:
+                    detected = self._detected.get(self._images[place].name, NO_DETECTED_BOXES)
+                    self._boxes[place] = detected.regions(read_header(item.data))
         return pixels
 
 
-def _seen_boxes(
+def _detected_boxes(
     members: Sequence[TrainedInputs], images: Sequence[ImageSource], detections: Sequence[str]
-) -> Mapping[str, SeenBoxes] | None:
+) -> Mapping[str, DetectedBoxes] | None:
     """Returns the detected boxes of images, for captioners of pooled regions; else None.
 
     Raises:
@@ -192,7 +192,7 @@ def _seen_boxes(
         detections=tuple(detection_sources(member.regions or [], detections)),
         most=member.backbone[REGIONS]["most"],
     )
-    return read_seen_boxes(options, list(dict.fromkeys(image.name for image in images)))
+    return read_detected_boxes(options, list(dict.fromkeys(image.name for image in images)))
 
 
 def records_extractor(
@@ -206,15 +206,15 @@ def records_extractor(
         weights: see `captioner_image_reader`.
 
     Raises:
-        InputError: the features were made elsewhere, or the backbone cannot be built.
+        InputError: the features were not computed by R2M, or the backbone cannot be built.
     """
     with_features = [member for member in members if member.inputs.stored]
     for member in with_features:
         if set(member.inputs.stored) - member.columns_of_backbone:
             raise InputError(
-                f"the model of {member.path} was trained on features that were made elsewhere: "
-                "it can caption records (r2m-evaluate), not image files. For image files, train on "
-                "records of r2m-build-captions --backbone (for regions, also --regions)"
+                f"the model of {member.path} was trained on features that R2M did not compute: it "
+                "can caption records (r2m-evaluate), but not image files. For image files, train "
+                "on records of r2m-build-captions --backbone (for regions, also --regions)"
             )
     # Only records that store grids contain the shape of the grid.
     recorded = max(
@@ -231,7 +231,8 @@ def _extractor_options(
     backbone = member.backbone
     if backbone is None:
         raise InputError(
-            f"the records of {member.path} have no backbone that can compute features of images"
+            f"the records of {member.path} do not name a backbone that can compute features of "
+            "images"
         )
     network: dict[str, Any] = {
         field.name: backbone[field.name] for field in fields(BackboneOptions)
@@ -241,7 +242,7 @@ def _extractor_options(
         if weights is None:
             raise InputError(
                 f"the model of {member.path} was trained on features of {network['name']} with "
-                f"the weights of a file {recorded}: give it with "
+                f"the weights file {recorded}: give this file with "
                 "--weights=FILE (Python: weights=)"
             )
         if Path(weights).name != recorded:

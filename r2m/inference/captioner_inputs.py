@@ -25,7 +25,7 @@ FEATURES_FILE = "image_features.json"
 _OF_FEATURES = ("backbone", "feature_dtype", "grid_shape")
 # Option of records with the files of detections, and backbone option with the limits on boxes.
 REGIONS = "regions"
-_ELSEWHERE = "made elsewhere"
+_EXTERNAL = "not computed by R2M"
 
 
 def caption_options(config: Any) -> CaptionOptions:
@@ -45,9 +45,9 @@ def record_inputs(config: Any, records: Records) -> InputSpec:
     return _choose(config, records.feature_names, str(records.folder))
 
 
-def _choose(config: Any, held: Collection[str], where: str) -> InputSpec:
+def _choose(config: Any, available: Collection[str], where: str) -> InputSpec:
     model, inputs = _model_inputs(config)
-    return InputSpec.choose(inputs, config, held, model=model, where=where)
+    return InputSpec.choose(inputs, config, available, model=model, where=where)
 
 
 def _model_inputs(config: Any) -> tuple[str, Inputs]:
@@ -170,11 +170,11 @@ def check_same_origin(
         theirs: see `ours`.
         regions: whether to compare features of regions, too.
     """
-    a, b = (dict(made or {"name": _ELSEWHERE}) for made in (ours, theirs))
+    a, b = (dict(made or {"name": _EXTERNAL}) for made in (ours, theirs))
     for made in (a, b):
         pooled = made.pop(REGIONS, None)
         if regions:
-            made[REGIONS] = pooled or _ELSEWHERE
+            made[REGIONS] = pooled or _EXTERNAL
         if "crops" in made:
             made.setdefault(AVERAGE_MIRRORED, False)
     # The batch size does not change features.

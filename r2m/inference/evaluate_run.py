@@ -110,7 +110,7 @@ def evaluate_run(
     if not references:
         raise InputError(
             f"{records_folder}: the images of split {split} have no reference captions to score "
-            f"against ({_references_cure(records, split)}); the predictions are in "
+            f"against ({_references_advice(records, split)}); the predictions are in "
             f"{predictions}"
         )
     logging.info("scoring the captions of %d images: %s", len(references), ", ".join(metrics))
@@ -256,7 +256,7 @@ def _item(
     )
 
 
-def _references_cure(records: Records, split: str) -> str:
+def _references_advice(records: Records, split: str) -> str:
     """Returns advice for records with a split without reference captions."""
     with_references = records.manifest.get("options", {}).get("reference_splits", [])
     if with_references and split not in with_references:

@@ -107,10 +107,10 @@ def _source(image: Any, number: int) -> GivenImage:
 def _picture(array: np.ndarray, name: str) -> Image.Image:
     """Returns an array as a PIL image; raises `InputError` for one of another type or shape."""
     if array.dtype != np.uint8:
-        cure = ""
+        hint = ""
         if np.issubdtype(array.dtype, np.floating):
-            cure = "; convert values in 0..1 by (255 * image).round().astype(numpy.uint8)"
-        raise InputError(f"{name} is an array of {array.dtype}: expected uint8 in 0..255{cure}")
+            hint = "; convert values in 0..1 by (255 * image).round().astype(numpy.uint8)"
+        raise InputError(f"{name} is an array of {array.dtype}: expected uint8 in 0..255{hint}")
     if array.ndim == 3 and array.shape[-1] == 1:
         array = array[..., 0]
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (3, 4)):

@@ -78,8 +78,8 @@ class LoadedR2M:
             raise InputError(f"{path} is a run of R2M, which has no backbone: leave out --weights")
         if not detections:
             raise InputError(
-                f"{path} is a run of R2M, which captions what detectors found: give their files "
-                "with --detections (Python: detections=)"
+                f"{path} is a run of R2M, which captions detected objects: give files of "
+                "detections with --detections (Python: detections=)"
             )
         choose = ConceptChooser(
             self.rules, images, self.rules.sources(detections), self._concepts.max_concepts

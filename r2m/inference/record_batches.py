@@ -50,13 +50,13 @@ def image_batches(
 
 def check_trained_records(records: Records, own: TrainedInputs) -> None:
     """Raises `InputError` unless records have the columns of a model, computed in the same way."""
-    held = records.feature_names
-    if missing := [column for column in own.inputs.stored if column not in held]:
-        features = [name for name in held if name.endswith("_feature")]
+    available = records.feature_names
+    if missing := [column for column in own.inputs.stored if column not in available]:
+        features = [name for name in available if name.endswith("_feature")]
         raise InputError(
-            f"{records.folder} holds {', '.join(features) or 'no features'}, and no {missing[0]}, "
-            f"which the model of {own.path} was trained on: give records that were built in the "
-            "same way"
+            f"{records.folder} contains {', '.join(features) or 'no features'}, but no "
+            f"{missing[0]}, which the model of {own.path} was trained on: give records that were "
+            "built in the same way"
         )
     backbone = records.manifest["options"].get("backbone") or {}
     reads_regions = "region_feature" in own.inputs.columns

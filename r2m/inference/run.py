@@ -142,7 +142,7 @@ class Run:
                 those of the first.
             decoding: changes to the run's `decoding` settings, by name.
             consensus: options of reranking by the captions of similar training images; only for
-                runs trained on images with captions. None: the likeliest caption is used.
+                runs trained on images with captions. None: the most likely caption is used.
             weights: file of the backbone's weights, for captioners whose records were built with
                 such a file; required to caption images.
             ensemble_weights: weights of the probabilities of each run; None: all equal.
@@ -161,7 +161,8 @@ class Run:
             if not kind.captions:
                 raise InputError(
                     f"{folder.path} is {kind.title}, which does not caption: it ranks images and "
-                    "sentences (r2m.load of it alone, r2m-evaluate-retrieval, r2m-search)"
+                    "sentences (load it alone with r2m.load, or use r2m-evaluate-retrieval or "
+                    "r2m-search)"
                 )
             if len(folders) > 1 and kind.join is None:
                 raise InputError(f"{folder.path} is {kind.title}: only captioners make an ensemble")

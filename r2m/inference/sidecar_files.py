@@ -20,14 +20,14 @@ def output_stems(files: Sequence[ImageFile]) -> dict[str, str]:
     Images that differ only in their suffixes keep them. No two stems are equal.
 
     Raises:
-        InputError: a name leads out of the output folder.
+        InputError: a name is outside of the output folder.
     """
     for file in files:
         # Names with undecodable bytes are valid.
         if not is_image_name(file.name.encode("utf-8", "replace").decode()):
             raise InputError(
-                f"{file.name!r}: this name leads out of the output folder: name the image "
-                "by a path relative to a folder of images, without `..`"
+                f"{file.name!r}: this name is outside of the output folder: give the image "
+                "as a path relative to a folder of images, without `..`"
             )
     stems = {file.name: file.name.removesuffix(Path(file.name).suffix) for file in files}
     counts = Counter(stems.values())
@@ -55,7 +55,7 @@ def write_sidecars(
         rows: rows of the images, see `r2m.inference.caption_files.CaptionedFiles`.
 
     Raises:
-        InputError: a name leads out of the folder, or the disk is full.
+        InputError: a name is outside of the folder, or the disk is full.
     """
     stems = output_stems(files)
     remove_sidecars(folder)

@@ -102,7 +102,7 @@ class _Project(NamedTuple):
         return self.data / "models/mobilenet_v1_0.75_224_notop.weights.h5"
 
     def network(self, weights: Path | None = None) -> list[str]:
-        """Returns the flags of the network, as it is installed or with other weights."""
+        """Returns the flags of the network, with its installed or with other weights."""
         own = self.backbone
         if own.alpha:
             return [

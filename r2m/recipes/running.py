@@ -55,7 +55,7 @@ def run_steps(steps: Sequence[Command], environment: Mapping[str, str]) -> int:
     """
     commands = [[find_script(step[0]), *step[1:]] for step in steps]
     started: list[subprocess.Popen[str]] = []
-    with forwarded_signals(started) as came:
+    with forwarded_signals(started) as received:
         for number, (step, command) in enumerate(zip(steps, commands, strict=True), 1):
             place = f"step {number} of {len(steps)}"
             print(f"\n[{place}] {shlex.join(step)}", flush=True)
@@ -63,12 +63,12 @@ def run_steps(steps: Sequence[Command], environment: Mapping[str, str]) -> int:
                 command, env={**os.environ, **environment}, text=True, start_new_session=True
             )
             started.append(process)
-            if came:  # before it could be forwarded
+            if received:  # before it could be forwarded
                 interrupt(started)
             code = process.wait()
-            if came:
-                print(f"\n{place}: stopped by {came[0]}; {_RESUME}", file=sys.stderr)
-                return 128 + signal.Signals[came[0]]
+            if received:
+                print(f"\n{place}: stopped by {received[0]}; {_RESUME}", file=sys.stderr)
+                return 128 + signal.Signals[received[0]]
             if code:
                 problem = f"{place}, {step[0]}, failed: {_reason(code)}; see its last lines"
                 print(f"\nerror: {problem}. Once that is fixed, {_RESUME}", file=sys.stderr)

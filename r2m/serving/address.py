@@ -63,7 +63,7 @@ def nothing_answers(address: Address, reason: object) -> InputError:
     # r2m-serve does not support gRPC.
     server = "TensorFlow Serving" if address.url.lower().startswith("grpc://") else "r2m-serve"
     return InputError(
-        f"nothing answers at {address.url} ({reason}): start {server}, or give its --url"
+        f"no server answers at {address.url} ({reason}): start {server}, or give its --url"
     )
 
 

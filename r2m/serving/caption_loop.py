@@ -18,7 +18,7 @@ from r2m.serving.portable_runtime import Graph, join_words, open_graph, read_inp
 
 
 def search(encode: Graph, step: Graph, inputs: dict[str, Any], own: dict[str, Any]) -> list[int]:
-    """Returns the ids of the likeliest caption of one image."""
+    """Returns the ids of the most likely caption of one image."""
     width, alpha, most = own["beam_size"], own["length_normalization"], own["max_length"]
     rows = {name: np.repeat(x, width, axis=0) for name, x in encode(inputs).items()}
     living: list[list[int]] = [[]] * width

@@ -243,7 +243,7 @@ def _extractor(
     detected = [member for member in members if member.needs_detections]
     for member in members:
         if set(member.inputs.stored) - member.columns_of_backbone:
-            return None, "the model reads features that were made elsewhere, not by a known network"
+            return None, "the model reads features that R2M did not compute"
     if detected:
         why = "the model reads regions of detected boxes, and no detector is in the graph"
         if PICTURES in inputs.columns:
@@ -256,7 +256,7 @@ def _why_no_pixels(inputs: InputSpec, extractor: FeatureExtractor | None) -> str
     if PICTURES in inputs.columns and extractor is not None:
         return "the members of the ensemble read pixels of two sizes"
     if extractor is not None and extractor.features.crops > 1:
-        return "the network is shown several crops of each image"
+        return "the network processes several crops of each image"
     return None
 
 

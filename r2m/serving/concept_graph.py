@@ -120,7 +120,7 @@ class ConceptWords:
         last = [[0, 0], [0, 1]]
         first = tf.argmax(tf.pad(tf.cast(is_unknown, tf.int32), last), axis=1)
         named = tf.gather(tf.pad(words, last, constant_values=""), first, batch_dims=1)
-        unknown = tf.strings.join(["unknown_concept: the model knows no concept '", named, "'"])
+        unknown = tf.strings.join(["unknown_concept: the model has no concept '", named, "'"])
         status = tf.where(tf.reduce_any(is_unknown, axis=1), unknown, OK)
         nothing = "empty: the item has no concepts"
         return tf.where(tf.reduce_any(is_word, axis=1), status, nothing)

@@ -103,6 +103,6 @@ class GrpcConnection:
         message = " ".join(str(error.details()).split())
         if code is _Code.UNAVAILABLE:
             return nothing_answers(address, message)
-        cures = {_Code.NOT_FOUND: unknown_model(address), _Code.RESOURCE_EXHAUSTED: too_large()}
-        cure = cures.get(code, "")
-        return InputError(f"{address.url} answers with {code.name}: {message}{cure}")
+        hints = {_Code.NOT_FOUND: unknown_model(address), _Code.RESOURCE_EXHAUSTED: too_large()}
+        hint = hints.get(code, "")
+        return InputError(f"{address.url} answers with {code.name}: {message}{hint}")

@@ -82,7 +82,7 @@ def load_export(model: Path, versions: Sequence[int] = ()) -> list[LoadedExport]
         if name.isascii() and name.isdigit() and name == str(int(name)):
             name, number = model_name(model / ".."), int(name)
         if versions and list(versions) != [number]:
-            raise InputError(f"{model} is one version: name the folder that contains its versions")
+            raise InputError(f"{model} is one version: give the folder that contains its versions")
         return [_load(model, name, number)]
     found = versions_of(model)
     if not found:
@@ -104,10 +104,10 @@ def load_export(model: Path, versions: Sequence[int] = ()) -> list[LoadedExport]
 
 def _load(folder: Path, name: str, number: int) -> LoadedExport:
     if not (folder / _GRAPH).is_file():
-        cure = ""
+        hint = ""
         if (folder / "caption.py").is_file():
-            cure = ", but two graphs for another runtime: export it with --format=saved_model"
-        raise InputError(f"{folder}: no SavedModel{cure}")
+            hint = ", but two graphs for another runtime: export it with --format=saved_model"
+        raise InputError(f"{folder}: no SavedModel{hint}")
     logging.info("loading version %d of %s, and answering its warm-up requests", number, name)
     try:
         graph = _read_graph(folder)

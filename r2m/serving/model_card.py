@@ -19,7 +19,7 @@ _TAGS = {
 }
 _TITLES = {
     "captioner": "captions images",
-    "r2m": "captions concepts that detectors find in images; it learned without captions of images",
+    "r2m": "captions concepts that detectors find in images; trained without captions of images",
     "retrieval": "maps images and sentences to vectors of one space",
 }
 
@@ -84,7 +84,7 @@ def model_card(facts: CardFacts) -> str:
         "## License",
         "",
         "The graph is a work of R2M, under the Apache License 2.0 (`LICENSE`). The weights were "
-        "learned from the data named above, whose licenses apply to them.",
+        "trained on the data listed above, whose licenses apply to them.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -177,9 +177,10 @@ def _usage(facts: CardFacts) -> Iterator[str]:
     yield "```"
     yield ""
     yield (
-        "TensorFlow Serving reads the folder above the version; `batching.config` holds parameters "
-        "for `--batching_parameters_file`. Every output has the batch as its first dimension, and "
-        "no item of a batch depends on another one. `status` is `ok` or describes the fault."
+        "TensorFlow Serving reads the folder above the version; `batching.config` contains "
+        "parameters for `--batching_parameters_file`. Every output has the batch as its first "
+        "dimension, and no item of a batch depends on another one. `status` is `ok` or describes "
+        "the fault."
     )
 
 

@@ -72,7 +72,7 @@ def r2m_model(
     else:
         files = ", ".join(rule["file"] for rule in loaded.rules.detections) or "a detector"
         left_out[DEFAULT] = (
-            f"R2M captions what detectors found ({files}), and no detector is in the graph "
+            f"R2M captions detected objects ({files}), and no detector is in the graph "
             f"(--detector); {DEFAULT} has the inputs of {FROM_CONCEPTS}"
         )
         first, owned, classifiers = named, (), ()

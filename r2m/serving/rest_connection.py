@@ -98,9 +98,9 @@ class RestConnection:
             message = json.loads(error.read())["error"]
         except (*_BROKEN, ValueError, KeyError, TypeError, RecursionError):
             message = error.reason
-        cures = {404: unknown_model(self.address), 413: too_large()}
-        cure = cures.get(error.code, "")
-        return InputError(f"{url} answers with code {error.code}: {message}{cure}")
+        hints = {404: unknown_model(self.address), 413: too_large()}
+        hint = hints.get(error.code, "")
+        return InputError(f"{url} answers with code {error.code}: {message}{hint}")
 
 
 def _is_url(url: str) -> bool:

@@ -169,10 +169,10 @@ def to_array(value: Any, info: TensorInfo, name: str) -> np.ndarray:
         if -1 in found:
             raise _bad(f"input {name} has a value where a list belongs: {wanted}")
         if len(found) > 1:
-            cure = ""
+            hint = ""
             if expected is None:
-                cure = "; pad rows to one length, where the signature has their lengths"
-            raise _bad(f"input {name} has lists of different lengths: {wanted}{cure}")
+                hint = "; pad rows to one length, where the signature has their lengths"
+            raise _bad(f"input {name} has lists of different lengths: {wanted}{hint}")
         size = found.pop() if found else expected or 0
         if expected is not None and size != expected:
             raise _bad(f"input {name} has a list of {size} entries: {wanted}")

@@ -217,7 +217,9 @@ class Models:
 
     def _versions(self, name: str) -> dict[int, LoadedExport]:
         if name not in self._models:
-            raise RequestError(404, f"no model {shown(name)}: served are {', '.join(self._models)}")
+            raise RequestError(
+                404, f"no model {shown(name)}; the models are {', '.join(self._models)}"
+            )
         return self._models[name]
 
     def _find(self, name: str, version: str | None) -> LoadedExport:

@@ -123,6 +123,6 @@ def finite_or_fault(tensors: Mapping[str, tf.Tensor]) -> tuple[Tensors, tf.Tenso
         axes = list(range(1, tensor.shape.rank))
         good = tf.reduce_all(tf.math.is_finite(tensor), axis=axes)
         found[name] = tf.where(tf.reshape(good, [-1] + [1] * len(axes)), tensor, 0)
-        fault = tf.constant(f"not_finite: {name} holds infinities or NaN")
+        fault = tf.constant(f"not_finite: {name} contains infinities or NaN")
         status = first_fault(status, tf.where(good, OK, fault))
     return found, status

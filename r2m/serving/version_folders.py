@@ -43,7 +43,7 @@ def new_version(folder: Path) -> Iterator[tuple[int, Path]]:
     make_folder(folder)
     if (folder / "saved_model.pb").exists():
         raise InputError(
-            f"{folder} is a SavedModel itself: name the folder that contains its versions"
+            f"{folder} is a SavedModel itself: give the folder that contains its versions"
         )
     with lock_file(folder / _LOCK, f"another process exports to {folder}: wait until it ends"):
         for left in folder.glob(f"{_TEMPORARY}*"):  # left by a killed process

@@ -28,16 +28,16 @@ def copy_into_run(folder: Path, files: Mapping[str, RunFile]) -> None:
     """Writes files into a run folder, by name.
 
     Raises:
-        InputError: the folder is a run on other records; nothing is changed.
+        InputError: the folder contains a run with other records; nothing is changed.
     """
     for name, file in files.items():
         there = folder / name
         if there.is_file() and there.read_bytes() != file.contents:
             raise InputError(
-                f"{folder} is a run on other records or of another model: its {name} differs from "
-                f"what this configuration reads from {file.origin}"
-                f"{_difference(there.read_bytes(), file.contents)}. Use the records and the "
-                "configuration it started with, or another --workdir"
+                f"{folder} contains a run with other records or another model: its {name} differs "
+                f"from that of {file.origin}"
+                f"{_difference(there.read_bytes(), file.contents)}. Resume with the original "
+                "records and configuration, or give another --workdir"
             )
     for name, file in files.items():
         write_whole(folder / name, file.contents)
@@ -51,13 +51,13 @@ def _difference(old: bytes, new: bytes) -> str:
         return ""
     if not (isinstance(was, dict) and isinstance(now, dict)):
         return ""
-    told = [
+    differences = [
         f"{key} {json.dumps(now.get(key))}, was {json.dumps(was.get(key))}"
         for key in sorted(was.keys() | now.keys())
         if was.get(key) != now.get(key)
     ]
     # The shortest is the most informative: the others follow from it, or are lists of numbers.
-    return f" ({min(told, key=len)})" if told else ""
+    return f" ({min(differences, key=len)})" if differences else ""
 
 
 def vocabulary_files(records: Records) -> dict[str, RunFile]:
@@ -91,7 +91,7 @@ def start_of(
     if not before.is_dir() and checkpoints.newest(workdir / name / checkpoints.LATEST) is None:
         raise InputError(
             f"stage {name} starts from the weights of stage {previous}, and there is no run in "
-            f"{before}: train that stage first, or name another run with --init_from"
+            f"{before}: train that stage first, or give another run with --init_from"
         )
     return before
 

@@ -24,7 +24,7 @@ def open_training_records(config: Any) -> Records:
     records = captions.open_captions(config.data.captions)
     if TRAINING_SPLIT not in records.splits:
         raise InputError(
-            f"{records.folder}: no split {TRAINING_SPLIT!r} to learn from, only "
+            f"{records.folder}: no split {TRAINING_SPLIT!r} to train on, only "
             f"{', '.join(records.splits)}; build the records with --split=train=FILE"
         )
     return records

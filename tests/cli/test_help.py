@@ -173,7 +173,7 @@ MISTAKES = {
     "r2m-score --tokenizer=ptb_pyton": "flag --tokenizer=ptb_pyton: must be one of auto, ptb, ptb_"
     "python, characters, icu; did you mean ptb_python?",
     "r2m-score --references": "a value is missing after --references",
-    "r2m-inspect": "name one folder of records: r2m-inspect PATH",
+    "r2m-inspect": "give one folder of records: r2m-inspect PATH",
     "r2m-build-corpora --source=a --label_map=b": "give the corpora records a --name, or an --outp",
     "r2m-local-workers r2m-train-xe --config=x": "unknown flag --config (flags of the command to",
 }

@@ -64,7 +64,7 @@ def test_a_training_ends_with_its_run_its_best_score_and_the_next_commands(
         f"run:      {folder} ({best})",
         f"evaluate: r2m-evaluate {run} --records={'records/images' if scored else 'FOLDER'}",
         f"caption:  r2m-caption {run} --images=FOLDER {asked}--output=FOLDER",
-        "go on:    r2m-train-xe-rec, with the same flags",
+        "next:     r2m-train-xe-rec, with the same flags",
     ]
 
 

@@ -224,7 +224,7 @@ def train_a_variable(config: ConfigDict) -> None:
         ({"training.at_once": 3}, "at_once=3: must be at most training.micro_batches=1"),
         ({"training.clip_value": 1.0}, "clip_value=1.0 and --config.training.clip_global_norm=5.0"),
         ({"training.optimizer": "kiros_adam", "training.optimizer_settings.beta_2": 0.0},
-         "beta_2=0: kiros_adam needs one above 0"),
+         "beta_2=0: must be above 0 for kiros_adam"),
         ({"training.optimizer_settings.rho": 0.5}, "optimizer 'adam' has no setting rho=0.5"),
         ({"training.schedule.name": "step"}, "schedule 'step' needs the setting decay_every"),
         ({"training.schedule.name": "noam", "training.schedule.model_size": 4},

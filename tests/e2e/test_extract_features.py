@@ -54,7 +54,10 @@ def test_images_and_stored_features_become_records(tmp_path, monkeypatch):
     assert done.returncode == 0, done.stderr
     printed = done.stdout.strip().splitlines()
     assert [Path(line).name for line in printed[:2]] == ["first: 3 images", "second: 2 val"]
-    assert printed[2].startswith("error: stored features are taken as they are")
+    assert printed[2].startswith(
+        "error: grid, crops, short_side and views require a backbone: stored features are not "
+        "changed"
+    )
     options = open_records(tmp_path / "first", kind="features").manifest["options"]
     assert options["grid_shape"] == [2, 2, 512]
     assert options["feature_dtype"] == "float32"

@@ -90,4 +90,4 @@ def test_other_images_are_named(tmp_path: Path):
     (line,) = run("build_captions", [[*flags, "--vocabulary_splits=val"]], tmp_path)
     assert "error: split 'val' of " in line and "would be empty" in line
     assert "no image named '11' or 'COCO_val2014_000000000011.jpg'" in line
-    assert "The features hold 8 images ('000000000001', '000000000002', ...)" in line
+    assert "The feature store contains 8 images ('000000000001', '000000000002', ...)" in line

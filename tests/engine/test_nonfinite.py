@@ -166,7 +166,7 @@ def test_skipping_goes_on_where_it_stopped(tmp_path: Path) -> None:
 def test_too_many_in_a_row_stop_the_run(tmp_path: Path) -> None:
     changed = {**QUIET, "on_nonfinite": "skip", "max_skipped": 3}
     stage = BadStage(2, 6, 7, 8, 9)
-    message = r"at step 9 .*loss term 'xe'.*4 steps in a row were not, max_skipped is 3"
+    message = r"at step 9 .*loss term 'xe'.*4 consecutive steps were not finite, max_skipped is 3"
     # Consecutive bad steps are counted beyond the end of a loop and beyond a resume.
     train(stage, options(**changed, steps=7), tmp_path, strategy=ONE)
     with pytest.raises(TrainingError, match=message):

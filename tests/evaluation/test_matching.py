@@ -72,7 +72,7 @@ def test_ids_that_could_be_file_names_are_refused() -> None:
     referenced = [ImageLabel.of(1, "2.jpg"), ImageLabel.of(2, "1.jpg")]
     with pytest.raises(
         InputError,
-        match=r"'1' is of '2\.jpg \(id 1\)' by its id and of '1\.jpg \(id 2\)' by the file name wi",
+        match=r"'1' matches '2\.jpg \(id 1\)' by its id, but '1\.jpg \(id 2\)' by the file name wi",
     ):
         match_images([ImageLabel.of("1"), ImageLabel.of("2")], referenced)
     assert match_images([ImageLabel.of(1), ImageLabel.of(2)], referenced) == ("id", [0, 1])

@@ -133,8 +133,8 @@ def test_references_round_trip_and_coco(tmp_path: Path) -> None:
     [
         ([1], "found a list"),
         ({}, "no references"),
-        ({"a": "text"}, "not so for 'a'"),
-        ({"a": [1]}, "not so for 'a'"),
+        ({"a": "text"}, "they are not for 'a'"),
+        ({"a": [1]}, "they are not for 'a'"),
         ({"annotations": [{"image_id": 1}]}, "annotation 0: no caption"),
         ({"annotations": []}, "no references"),
     ],

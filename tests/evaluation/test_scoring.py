@@ -178,7 +178,10 @@ def test_what_is_left_out_is_counted_with_examples(
     ("predictions", "says"),
     [
         ({"x.jpg": "a", "y.jpg": "b"}, r"named 'x\.jpg', 'y\.jpg'; references 'a\.jpg', 'b\.jpg'"),
-        ({**CAPTIONS, "x.jpg": "a"}, r"no image for 1 of 4 .* file name\): 'x\.jpg'; it names 'a"),
+        (
+            {**CAPTIONS, "x.jpg": "a"},
+            r"no image for 1 of 4 .* file name\): 'x\.jpg'; it contains 'a",
+        ),
         ({"a.jpg": ["one", "two"]}, r"p\.json: more than one prediction for 'a\.jpg'"),
         ([{"image_id": 1, "caption": ""}, {"image_id": 1, "caption": ""}], "more than one .* '1'"),
         ({"a.jpg": 3}, r"p\.json: expected COCO results .* the key 'a\.jpg' with 3"),

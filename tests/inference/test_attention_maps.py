@@ -136,7 +136,7 @@ def test_files_that_cannot_be_shown_together(tmp_path: Path) -> None:
     for files, message in (
         ([], "no images were given"),
         ([tmp_path / "c.png"], "c.png: no such folder of images, list of image files or image"),
-        ([photograph, photograph], r"image 'a\.png' .* is already named at .*name each image once"),
+        ([photograph, photograph], r"image 'a\.png' .* is already named at .*list each image once"),
         ([photograph, drawn], r"a\.attention\.png is one of the images, and the output for a\.png"),
     ):
         with pytest.raises(InputError, match=message):

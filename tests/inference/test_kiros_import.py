@@ -44,6 +44,6 @@ def test_runs_are_not_replaced_and_images_need_records(tmp_path: Path) -> None:
     run = import_kiros(tmp_path / "f8k.npz", tmp_path / "runs")
     with pytest.raises(InputError, match="ranking exists: give another --output"):
         import_kiros(tmp_path / "f8k.npz", tmp_path / "runs")
-    with pytest.raises(InputError, match="features that were made elsewhere"):
+    with pytest.raises(InputError, match="features that R2M did not compute"):
         run.encode_images([np.zeros((8, 8, 3), np.uint8)])
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["ranking"]

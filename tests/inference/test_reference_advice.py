@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from r2m.inference.evaluate_run import _references_cure
+from r2m.inference.evaluate_run import _references_advice
 from tfrecords.core.records import Records
 
 
@@ -20,4 +20,4 @@ from tfrecords.core.records import Records
 )
 def test_the_flag_that_is_missing_is_named(options: dict[str, object], advice: str) -> None:
     records = Records(folder=Path("x"), kind="images", name="x", manifest={"options": options})
-    assert advice in _references_cure(records, "train")
+    assert advice in _references_advice(records, "train")

@@ -129,7 +129,7 @@ def test_detections_are_needed_by_captioners_of_regions_only(folder: Path) -> No
     with pytest.raises(InputError, match=r"regions of detected boxes: give .* with --detections"):
         captioner_image_reader([own], INPUTS, files, [], None)
     elsewhere = trained_on(folder, backbone={**NET.__dict__, "short_side": None})
-    with pytest.raises(InputError, match="features that were made elsewhere"):
+    with pytest.raises(InputError, match="features that R2M did not compute"):
         captioner_image_reader([elsewhere], INPUTS, files, detections, None)
     assert own.reads_backbone and not elsewhere.reads_backbone
 
@@ -174,7 +174,9 @@ def test_pooled_regions_are_no_regions_of_elsewhere(folder: Path) -> None:
         return LoadedCaptioner(trained_on=(own,), inputs=INPUTS, **parts)
 
     evaluated(trained_on(folder)).record_batches(records, "train")
-    with pytest.raises(InputError, match=r"computed in two ways: .*with name 'made elsewhere'"):
+    with pytest.raises(
+        InputError, match=r"computed in two ways: .*with name 'not computed by R2M'"
+    ):
         evaluated(trained_on(folder, backbone=None)).record_batches(records, "train")
 
 

@@ -201,5 +201,7 @@ def test_wrong_requests(records: Records, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no grid_feature, only global_feature"):
         InputSpec((Grid(),)).check(bare)
     pixels = InputSpec((Pixels(resize=8, crop=8),))
-    with pytest.raises(InputError, match=r"toy: these records hold no pictures.*--nostore_pixels"):
+    with pytest.raises(
+        InputError, match=r"toy: these records contain no pictures.*--nostore_pixels"
+    ):
         caption_batches.image_batches(records, "val", pixels, batch_size=1)

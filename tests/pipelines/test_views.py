@@ -180,7 +180,7 @@ def test_features_without_views_are_not_mixed_with_those_of_views() -> None:
 
 
 def test_views_need_a_backbone_and_training_images(folder: Path) -> None:
-    with pytest.raises(InputError, match="views need a backbone"):
+    with pytest.raises(InputError, match="views require a backbone"):
         build(folder, "none", backbone=None, store_grid=False)
     with pytest.raises(InputError, match="require a split train, found only val"):
         build(folder, "none", splits={"val": folder / "val.txt"}, vocabulary_splits=("val",))

@@ -58,7 +58,7 @@ def test_scripts_take_the_flags_and_configurations_of_every_recipe() -> None:
     ("arguments", "message"),
     [
         (["flickr8k-captoners", "/", "/"], "did you mean flickr8k-captioners? known: flickr8k-ca"),
-        (["flickr8k-r2m", "/"], "name two folders: r2m-recipe flickr8k-r2m DATA WORKSPACE"),
+        (["flickr8k-r2m", "/"], "give two folders: r2m-recipe flickr8k-r2m DATA WORKSPACE"),
         (["flickr8k-r2m", "/", "/", "mergd"], "unknown run 'mergd'; did you mean merged? known:"),
         (["flickr8k-r2m", "/no/data", "/"], "/no/data: no such folder; DATA is the fol"),
     ],

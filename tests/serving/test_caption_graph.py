@@ -106,7 +106,7 @@ def test_an_item_that_is_not_finite_spoils_no_other(served: tuple[dict[str, Any]
     inputs["global"][1, 0] = np.nan
     found = caption(**suffixed({name: tf.constant(x) for name, x in inputs.items()}))
     status = found["status"].numpy().tolist()
-    assert status == [b"ok", b"not_finite: global holds infinities or NaN", b"ok"]
+    assert status == [b"ok", b"not_finite: global contains infinities or NaN", b"ok"]
     kept = [0, 2]
     assert (found["captions"].numpy()[kept] == good["captions"].numpy()[kept]).all()
     assert found["captions"].numpy()[1].tolist() == [b"", b""]

@@ -120,7 +120,7 @@ def test_what_is_wrong_with_a_host_is_said(host: str) -> None:
             InputError, match=f"cannot listen at 127.0.0.1, port {port}: Address al"
         ):
             bind("127.0.0.1", port)
-    assert f"nothing answers at {url}" in message(Address(url, "coco"))
+    assert f"no server answers at {url}" in message(Address(url, "coco"))
     assert "start r2m-serve" in message(Address(url, "coco"))
     for bad in (
         "localhost:8501", "http://[::1:8501", "http://127.0.0.1:x", "http://127.0.0.1:99999",

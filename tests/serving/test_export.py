@@ -30,7 +30,7 @@ RUNS = {
 LARGE = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">IIBBBBB", 10_000, 10_000, 8, 2, 0, 0, 0)
 BAD = {
     b"": "empty: the image has zero bytes",
-    b"no picture": "unsupported_format: no JPEG, PNG, GIF, BMP (24 bits per pixel) or WebP (not "
+    b"no picture": "unsupported_format: not a JPEG, PNG, GIF, BMP (24 bits per pixel) or WebP (not "
     "animated)",
     LARGE: "too_large: 10000 x 10000 pixels, more than the 80 megapixels allowed",
 }
@@ -152,7 +152,7 @@ def test_r2m_captions_words_as_in_python(old_runs: Path, answers: dict[Any, Any]
         if not concepts:
             assert status == "empty: the item has no concepts"
         elif concepts == ["zebra unicorn"]:
-            assert status == "unknown_concept: the model knows no concept 'zebra unicorn'"
+            assert status == "unknown_concept: the model has no concept 'zebra unicorn'"
             with pytest.raises(InputError, match="has no concept"):
                 list(captioner.caption_concepts([concepts]))
         else:

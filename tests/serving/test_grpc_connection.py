@@ -99,7 +99,7 @@ def test_errors_of_grpc_are_explained(host: str, monkeypatch: pytest.MonkeyPatch
     found = message(host, "other")
     assert "answers with NOT_FOUND: Servable not found" in found and "(--model)?" in found
     found = message("grpc://127.0.0.1:9")
-    assert "nothing answers at grpc://127.0.0.1:9 (" in found and "start TensorFlow Ser" in found
+    assert "no server answers at grpc://127.0.0.1:9 (" in found and "start TensorFlow Ser" in found
     for bad in ("grpc://127.0.0.1", "grpc://[::1:8500"):
         assert "expected grpc://HOST:PORT" in message(bad)
     monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", None)

@@ -111,7 +111,7 @@ def test_status_metadata_and_versions(client: TestClient) -> None:
         answer = client.get(path)
         assert answer.status_code == 404 and answer.json()["error"], path
     assert client.get("/v1/models/other").json() == {
-        "error": "no model 'other': served are att2in2, r2m"
+        "error": "no model 'other'; the models are att2in2, r2m"
     }
     assert client.get("/caption").status_code == 405
 

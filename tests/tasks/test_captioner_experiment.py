@@ -167,7 +167,7 @@ def test_features_made_in_another_way_are_refused(
     )
     with pytest.raises(
         InputError,
-        match=r"holds global_feature, grid_feature, and no region_feature.*regions was trained",
+        match=r"contains global_feature, grid_feature, but no region_feature.*regions was trained",
     ):
         evaluate_run(regions, caption_records, "val", tmp_path)
 
@@ -275,7 +275,7 @@ def test_records_without_what_the_model_needs(
     copy = shutil.copytree(att2in2_run, tmp_path / "run")
     shown["records"]["backbone"] = None
     (copy / "image_features.json").write_text(json.dumps(shown))
-    with pytest.raises(InputError, match="made elsewhere"):
+    with pytest.raises(InputError, match="that R2M did not compute"):
         caption_files(copy, pictures / "images", tmp_path)
 
 

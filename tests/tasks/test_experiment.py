@@ -241,7 +241,7 @@ def test_a_refused_run_leaves_the_finished_one_usable(finished, config, build_te
     kept = {path: path.read_bytes() for path in folder.glob("*.json")}
     config.data.corpora = str(build_text(tmp_path / "corpora", label_maps=["detections.json"]))
     config.data.images = ""
-    with pytest.raises(InputError, match="is a run on other records"):
+    with pytest.raises(InputError, match="contains a run with other records"):
         experiment.run_stage("xe", config, tmp_path)
     assert {path: path.read_bytes() for path in folder.glob("*.json")} == kept
     Run.load(folder)
@@ -367,7 +367,7 @@ def test_captioning_says_what_is_wrong_with_its_input(finished, raw, tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         caption_files(run, tmp_path / "nowhere", tmp_path, detections=sources)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"holds no image \(JPEG, PNG"):
+    with pytest.raises(InputError, match=r"contains no images \(JPEG, PNG"):
         caption_files(run, tmp_path / "empty", tmp_path, detections=sources)
     (tmp_path / "list.txt").write_bytes(b"\xff\xfe\n")
     with pytest.raises(InputError, match="the list of image files"):
@@ -382,7 +382,7 @@ def test_captioning_says_what_is_wrong_with_its_input(finished, raw, tmp_path):
         caption_files(run, tmp_path / "empty", tmp_path, detections=sources)
     with pytest.raises(InputError, match="not the run folder"):
         caption_files(tmp_path, raw / "images", tmp_path, detections=sources)
-    with pytest.raises(InputError, match="give their files with --detections"):
+    with pytest.raises(InputError, match="give files of detections with --detections"):
         caption_files(run, raw / "images", tmp_path)
 
 

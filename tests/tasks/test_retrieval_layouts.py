@@ -56,7 +56,7 @@ def test_an_embedding_of_published_files_splits_words_as_they_do(
     assert texts[0][0] == "A dog number 0 of 0 ."
     same = run.encode_sentences(["A dog number 0 .", "a dog number 0 ."])
     assert np.allclose(*same) == (rule == "vsepp")
-    with pytest.raises(InputError, match="made elsewhere"):
+    with pytest.raises(InputError, match="that R2M did not compute"):
         run.encode_images([tmp_path / "dog.jpg"])
 
 

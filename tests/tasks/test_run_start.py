@@ -20,7 +20,7 @@ def test_differing_settings_are_shown(tmp_path: Path) -> None:
     )
     other = kept('{"features": ["grid"], "inputs": [16, 1024, 1024]}')
     shown = (
-        r'records/shapes \(features \["grid"\], was \["global"\]\)\. Use the records and the conf'
+        r'records/shapes \(features \["grid"\], was \["global"\]\)\. Resume with the original rec'
     )
     with pytest.raises(InputError, match=shown):
         copy_into_run(tmp_path, {"features.json": other})
@@ -28,5 +28,5 @@ def test_differing_settings_are_shown(tmp_path: Path) -> None:
 
 def test_files_that_are_no_objects_are_named_only(tmp_path: Path) -> None:
     copy_into_run(tmp_path, {"vocabulary.txt": kept("a")})
-    with pytest.raises(InputError, match=r"its vocabulary\.txt differs .* records/shapes\. Use"):
+    with pytest.raises(InputError, match=r"its vocabulary\.txt differs .* records/shapes\. Resume"):
         copy_into_run(tmp_path, {"vocabulary.txt": kept("b")})

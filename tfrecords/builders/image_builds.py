@@ -15,7 +15,7 @@ from tfrecords.pictures.headers import MAX_PIXELS
 from tfrecords.pictures.image_files import ImageFolder, open_folder
 from tfrecords.pictures.image_formats import recorded_plugins
 from tfrecords.pictures.orientation import RECORDED
-from tfrecords.pictures.region_boxes import SeenBoxes
+from tfrecords.pictures.region_boxes import DetectedBoxes
 
 if TYPE_CHECKING:
     from tfrecords.pictures.image_reading import ReadImage
@@ -69,7 +69,7 @@ def check_backbone(options: FeatureBuildOptions) -> None:
         raise InputError("store_grid needs a backbone")
     weights = options.backbone.weights_file if options.backbone else None
     if weights and not weights.is_file():
-        raise InputError(f"there is no weights file {weights}")
+        raise InputError(f"the weights file {weights} does not exist")
 
 
 def backbone_sources(backbone: BackboneOptions | None) -> list[Path]:
@@ -102,7 +102,7 @@ class Extraction:
         self,
         read: Callable[[str], bytes | Skip],
         names: Sequence[str],
-        regions: Sequence[SeenBoxes] | None = None,
+        regions: Sequence[DetectedBoxes] | None = None,
     ) -> Iterator[ReadImage | Skip]:
         """Reads and encodes images in batches, see `tfrecords.pictures.image_reading`."""
         # Import TensorFlow in the process that writes, not in the one that plans.

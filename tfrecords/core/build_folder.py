@@ -179,7 +179,7 @@ def _finished(folder: Path, kind: str, fingerprint: str, overwrite: bool) -> Rec
         return None
     if not (folder / MANIFEST).is_file():
         raise InputError(
-            f"{folder} is in the way: it exists and is not a folder of finished records "
+            f"{folder} exists, but is not a folder of finished records "
             f"(no {MANIFEST}); move it away or choose another folder"
         )
     try:
@@ -187,12 +187,12 @@ def _finished(folder: Path, kind: str, fingerprint: str, overwrite: bool) -> Rec
     except InputError as error:
         if overwrite:
             return None
-        cure = "" if "--overwrite" in str(error) else " (to build it again: --overwrite)"
-        raise InputError(f"{error}{cure}") from None
+        hint = "" if "--overwrite" in str(error) else " (to build it again: --overwrite)"
+        raise InputError(f"{error}{hint}") from None
     if records.kind != kind:
         # --overwrite is meant for another build of the same records.
         raise InputError(
-            f"{folder} holds {records.kind!r} records, and {kind!r} records would replace them; "
+            f"{folder} contains {records.kind!r} records, not {kind!r} records; "
             "choose another --output, or move it away"
         )
     if records.manifest.get("fingerprint") == fingerprint and records.kind == kind:

@@ -20,16 +20,16 @@ def describe_names(names: Sequence[str], what: str = "image") -> str:
     return f"{len(names)} {what if len(names) == 1 else plural} ({shown}{more})"
 
 
-def describe_held(folders: Sequence[Path], stored: Sequence[str] | None = None) -> str:
+def describe_available(folders: Sequence[Path], stored: Sequence[str] | None = None) -> str:
     """Describes the available names, for the error that none of the requested images exists.
 
     Args:
         folders: folders of image files.
         stored: names in a feature store; None without a store.
     """
-    parts = [f"{folder} holds {describe_folder(folder)}" for folder in folders]
+    parts = [f"{folder} contains {describe_folder(folder)}" for folder in folders]
     if stored is not None:
-        parts.append(f"The features hold {describe_names(stored)}")
+        parts.append(f"The feature store contains {describe_names(stored)}")
     return ". ".join(parts)
 
 

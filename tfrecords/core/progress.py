@@ -47,7 +47,7 @@ class CountProgress:
             bar_format="{desc}: {n_fmt} of {total_fmt}{unit}{postfix} |{bar}|",
             dynamic_ncols=True,
             miniters=1,
-            # Replaces the line of a training run, of whose evaluation this may be a part.
+            # Replaces the progress line of a training run that is waiting for this evaluation.
             position=0,
             leave=False,
         )

@@ -1,6 +1,6 @@
 """Folders of finished records: their contents and completeness.
 
-A folder of records holds `<name>-<split>.tfrecord-00000-of-00008` shards, `features.json` and
+A folder of records contains `<name>-<split>.tfrecord-00000-of-00008` shards, `features.json` and
 `dataset_info.json` (so that `tfds.builder_from_directory` opens it), further files depending on the
 kind (`vocabulary.txt`, `concepts.json`) and `manifest.json`. The manifest is written last: a folder
 without one is not finished. An empty or truncated TFRecord file reads without an error. File sizes
@@ -68,7 +68,7 @@ class Records:
         return sorted(str(self.folder / shard["file"]) for shard in self._split(split)["shards"])
 
     def count(self, split: str) -> int:
-        """Returns the number of records of the split; a reader must find exactly as many.
+        """Returns the number of records of the split; readers must read exactly this number.
 
         Raises:
             InputError: there is no such split.
@@ -157,8 +157,8 @@ def open_records(
     manifest = _read_manifest(folder)
     if kind is not None and manifest["kind"] != kind:
         raise InputError(
-            f"{folder} holds {manifest['kind']!r} records, expected {kind!r}: "
-            f"give a folder that {_BUILDERS[kind]} made"
+            f"{folder} contains {manifest['kind']!r} records, expected {kind!r}: "
+            f"give a folder written by {_BUILDERS[kind]}"
         )
     for name, expected in _files(manifest).items():
         _check_file(folder / name, expected, verify)
@@ -182,10 +182,10 @@ def check_same_vocabulary(a_name: str, a_sha: str | None, b_name: str, b_sha: st
     """
     if a_sha != b_sha:
         raise InputError(
-            f"two different vocabularies: that of {a_name} has sha256 {_short(a_sha)}, "
-            f"that of {b_name} {_short(b_sha)}. The same id means another word in each: "
-            "build one again with the vocabulary of the other (r2m-build-captions takes "
-            "--vocabulary, r2m-build-images --corpora)"
+            f"{a_name} and {b_name} use different vocabularies (sha256 {_short(a_sha)} and "
+            f"{_short(b_sha)}), in which the same id stands for different words. Build one of them "
+            "again with the vocabulary of the other (r2m-build-captions: --vocabulary, "
+            "r2m-build-images: --corpora)"
         )
 
 
@@ -197,7 +197,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         unfinished = incomplete_folder(folder)
         hint = (
-            f"; {unfinished} is an unfinished build: run the same build command again to go on"
+            f"; {unfinished} is an unfinished build: run the same build command again to resume"
             if unfinished.is_dir()
             else f"; build the records first{describe_missing(folder)}"
         )
@@ -232,12 +232,12 @@ def _found_instead(folder: Path) -> str:
     names = sorted(item.name for item in folder.iterdir())
     # Shards without a manifest are left by an interrupted copy.
     if any(".tfrecord-" in name for name in names):
-        cure = "copy it again from where it was whole, or move it away and build it again"
+        hint = "copy it again from an intact copy, or move it away and build it again"
     elif inside:
-        cure = f"did you mean {' or '.join(inside)}?"
+        hint = f"did you mean {' or '.join(inside)}?"
     else:
-        cure = "give a folder that r2m-build-..., r2m-extract-features or r2m-detect-objects made"
-    return f"(it holds {', '.join(names[:5]) or 'nothing'}); {cure}"
+        hint = "give a folder written by r2m-build-..., r2m-extract-features or r2m-detect-objects"
+    return f"(it contains {', '.join(names[:5]) or 'nothing'}); {hint}"
 
 
 def _files(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -248,19 +248,19 @@ def _files(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _check_file(path: Path, expected: dict[str, Any], verify: str) -> None:
-    cure = "copy the folder again from where it was whole, or build it again with --overwrite"
+    hint = "copy the folder again from an intact copy, or build it again with --overwrite"
     try:
         size = path.stat().st_size
     except FileNotFoundError:
-        raise InputError(f"{path} is missing, the manifest lists it; {cure}") from None
+        raise InputError(f"{path} is missing, but the manifest lists it; {hint}") from None
     wanted = expected["bytes"]
     if size != wanted:
         what = "is empty" if size == 0 else "was cut short" if size < wanted else "has grown"
-        raise InputError(f"{path} {what}: {size} bytes, expected {wanted}; {cure}")
+        raise InputError(f"{path} {what}: {size} bytes, expected {wanted}; {hint}")
     if verify == "sha256" and (found := sha256_file(path)) != expected["sha256"]:
         raise InputError(
             f"{path} has changed: sha256 {_short(found)}, expected {_short(expected['sha256'])}; "
-            f"{cure}"
+            f"{hint}"
         )
 
 

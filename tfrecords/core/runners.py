@@ -110,7 +110,7 @@ def _run_in_processes(
         raise InputError(
             "a worker process was killed or could not start (out of memory? a script without an "
             '`if __name__ == "__main__"` guard?). Use fewer workers and run the same command '
-            "again: what is finished is kept"
+            "again: finished parts are kept"
         ) from error
     finally:
         executor.shutdown(wait=True, cancel_futures=True)

@@ -84,7 +84,7 @@ class _Unpickler(pickle.Unpickler):
         try:
             return self._allowed[module, name]
         except KeyError:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}") from None
+            raise pickle.UnpicklingError(f"it requires {module}.{name}") from None
 
     def persistent_load(self, pid: Any) -> Any:
         if self._persistent is None:
@@ -116,11 +116,13 @@ def load_pickle(
     except InputError:
         raise
     except MemoryError as error:
-        raise InputError(f"{where} asks for more memory than there is: is it damaged?") from error
+        raise InputError(
+            f"{where} requires more memory than is available: is it damaged?"
+        ) from error
     except pickle.UnpicklingError as error:
         raise InputError(
-            f"{where} cannot be read as data: {error}. Only containers, numbers, text and arrays "
-            "are read from pickles; save it as JSON, npz or HDF5 if it is yours"
+            f"{where} cannot be loaded: {error}. Only containers, numbers, text and arrays "
+            "are loaded from pickles; if it is your own file, save it as JSON, npz or HDF5"
         ) from error
     except Exception as error:  # a damaged pickle can fail in any way
         raise InputError(

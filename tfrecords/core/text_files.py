@@ -130,18 +130,18 @@ def not_utf8(data: bytes, path: Path, what: str) -> str:
         first = data.index(b"\0")
         encoding = "UTF-16LE" if first % 2 else "UTF-16BE"
         return (
-            f"the {what} is not text: it holds zero bytes. Is it compressed? Expected UTF-8. "
+            f"the {what} is not text: it contains zero bytes. Is it compressed? Expected UTF-8. "
             f"If it is UTF-16, convert it: iconv -f {encoding} -t UTF-8 {paths}"
         )
-    cure = "Convert it from the encoding it was written in, and use the converted file"
+    hint = "Convert it from the encoding it was written in, and use the converted file"
     if _OTHER_SCRIPT.search(data):
         return (
-            f"the {what} is not UTF-8. {cure}: iconv -f ENCODING -t UTF-8 {paths}; ENCODING is "
+            f"the {what} is not UTF-8. {hint}: iconv -f ENCODING -t UTF-8 {paths}; ENCODING is "
             "often GB18030 or BIG5 for Chinese, SHIFT_JIS or EUC-JP for Japanese, EUC-KR for "
             "Korean, WINDOWS-1251 for Cyrillic text"
         )
     encoding = "WINDOWS-1252" if _WINDOWS_BYTES.search(data) else "LATIN1"
-    return f"the {what} is not UTF-8. {cure}: iconv -f {encoding} -t UTF-8 {paths}"
+    return f"the {what} is not UTF-8. {hint}: iconv -f {encoding} -t UTF-8 {paths}"
 
 
 def to_nfc(text: str) -> str:

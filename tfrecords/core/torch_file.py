@@ -88,13 +88,13 @@ def _load_zip(path: Path) -> dict[str, Any]:
         members = {info.filename: info for info in archive.infolist()}
         pickles = [name for name in members if name.split("/")[1:] == ["data.pkl"]]
         if len(pickles) != 1:
-            raise InputError(f"{path} is not a file of torch.save: it holds no data.pkl")
+            raise InputError(f"{path} is not a file of torch.save: it contains no data.pkl")
         folder = pickles[0].removesuffix("data.pkl")
         order = members.get(f"{folder}byteorder")
         if order and archive.read(order).strip() != b"little":
             raise InputError(f"{path} was saved by a big-endian machine, which is not supported")
         if members[pickles[0]].file_size > _LARGEST_PICKLE:
-            raise InputError(f"{path}: data.pkl is larger than any data set's: is it damaged?")
+            raise InputError(f"{path}: data.pkl is larger than in any known file: is it damaged?")
         with archive.open(pickles[0]) as stream:
             saved = _load(stream, path)
         places = {}
@@ -149,7 +149,7 @@ def _load(stream: IO[bytes], path: Path, sizes: dict[str, int] | None = None) ->
         del rest  # requires_grad, backward hooks
         whole = all(type(n) is int and 0 <= n < 1 << 48 for n in (offset, *shape, *stride))
         if not (isinstance(where, _Storage) and whole and len(shape) == len(stride) <= 8):
-            raise InputError(f"{path} holds a tensor of an impossible shape: is it damaged?")
+            raise InputError(f"{path} contains a tensor of an impossible shape: is it damaged?")
         return _Tensor(where, offset, tuple(shape), tuple(stride))
 
     return load_pickle(

@@ -207,7 +207,7 @@ def _check_words(
     seen: dict[str, int] = {}
     for index, word in enumerate(words):
         if not word or len(word.split()) != 1 or word != word.strip():
-            raise InputError(f"{place(index)}: a word is empty or holds white space: {word!r}")
+            raise InputError(f"{place(index)}: a word is empty or contains white space: {word!r}")
         if word in seen:
             raise InputError(
                 f"{place(index)}: the word {word!r} is repeated, first as id {seen[word]}"

@@ -188,7 +188,7 @@ def write_build(
             own = [skip for result in found for skip in result.skipped] or every_skip
             raise _no_record(f"split {split!r} of {folder}", counts, own, if_empty())
     with clear_disk_errors(folder):
-        _remove_strangers(build.incomplete, {task.path for t in tasks.values() for task in t})
+        _remove_unexpected(build.incomplete, {task.path for t in tasks.values() for task in t})
         feature_names = _write_metadata(build, features, by_split)
         extra = dict(extra_files or {})
         if len(every_skip) > _LISTED_SKIPS:
@@ -321,10 +321,13 @@ def _skip_counts(
 def describe_counts(counts: Mapping[str, int]) -> str:
     """Formats counts by reason, in descending order: `12 too_short, 3 duplicate`."""
     parts = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{count} {reason}" for reason, count in parts) or "the sources gave nothing"
+    return (
+        ", ".join(f"{count} {reason}" for reason, count in parts)
+        or "nothing, because the sources are empty"
+    )
 
 
-def _remove_strangers(incomplete: Path, expected: set[Path]) -> None:
+def _remove_unexpected(incomplete: Path, expected: set[Path]) -> None:
     # Temporary files of killed workers, and metadata of a build killed near its end.
     for item in incomplete.iterdir():
         if item.name != STATE and item not in expected:

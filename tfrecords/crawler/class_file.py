@@ -70,7 +70,7 @@ def file_name(name: str) -> str:
         file = "%2E" + file[1:]
     if not any(map(str.isalnum, name)) or len(file) > _LONGEST_NAME:
         raise InputError(
-            f"the class {name!r:.300} cannot be searched for: expected a name with letters, of at "
+            f"the class {name!r:.300} cannot be a search term: expected a name with letters, of at "
             f"most {_LONGEST_NAME} characters"
         )
     return file
@@ -87,7 +87,7 @@ def _read_published(path: Path) -> dict[int, list[str]]:
         return {}
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise InputError(
-            f"{path} is not a file of this crawler ({type(error).__name__}: {error}); expected "
+            f"{path} was not written by this crawler ({type(error).__name__}: {error}); expected "
             '{page: [{"description"}]}: move it away'
         ) from error
 

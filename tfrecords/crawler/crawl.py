@@ -124,7 +124,7 @@ def crawl_descriptions(
     state = options.folder / STATE
     make_folder(state)
     with clear_disk_errors(options.folder):
-        taken = f"another process is crawling into {options.folder}: wait for it or stop it"
+        taken = f"another process is writing to {options.folder}: wait for it or stop it"
         with lock_file(state / "lock", taken):
             try:
                 return _Crawl(options, stop, clock).run()
@@ -255,7 +255,7 @@ class _Crawl:
             if not self._down and self._failed_in_a_row > _PATIENCE * self._options.threads:
                 self._down = InputError(
                     f"{self._failed_in_a_row} pages failed in a row, the last: {problem}. Is the "
-                    "site down? What was fetched is kept: give the same command again later"
+                    "site down? Fetched pages are kept: run the same command again later"
                 )
             if self._down:
                 # The other threads raise the same error.

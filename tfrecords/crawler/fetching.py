@@ -32,9 +32,9 @@ _MAX_BYTES = 16 << 20
 _LONGEST_BACK_OFF = 60.0
 # If a site requests a longer wait, the crawl ends with an error.
 _LONGEST_WAIT = 600.0
-_GONE = (404, 410)
+_NOT_FOUND = (404, 410)
 _REFUSED = (401, 403, 407, 451)
-_TRY_AGAIN = (408, 425, 429)
+_RETRYABLE = (408, 425, 429)
 
 
 class Stopped(Exception):
@@ -86,7 +86,7 @@ class RateLimit:
             self._clock.wait(seconds, self._stop)
         raise Stopped
 
-    def hold(self, seconds: float) -> None:
+    def delay(self, seconds: float) -> None:
         """Delays the turns of all threads by this time."""
         with self._lock:
             self._next = max(self._next, self._clock.now() + seconds)
@@ -159,7 +159,7 @@ class Fetcher:
             return self._read(request, url)
         except HTTPError as error:
             error.close()
-            self._judge(url, error.code, error.headers)
+            self._raise_for_status(url, error.code, error.headers)
             return None
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error
@@ -186,31 +186,31 @@ class Fetcher:
         if request.ended:
             raise TimeoutError
         if length.isdigit() and len(body) < int(length):
-            raise _TryAgainError(f"{len(body)} bytes, {length} were announced")
+            raise _TryAgainError(f"{len(body)} bytes, expected {length}")
         try:
             return body.decode(charset, errors="replace")
         except (LookupError, ValueError):
             return body.decode(errors="replace")
 
-    def _judge(self, url: str, status: int, headers: Message) -> None:
+    def _raise_for_status(self, url: str, status: int, headers: Message) -> None:
         """Handles an unsuccessful response: returns for a missing page, else raises an error."""
-        if status in _GONE:
+        if status in _NOT_FOUND:
             return
         if status in _REFUSED:
             raise InputError(
                 f"the site refuses {url} (HTTP {status}) to the user agent "
-                f"{self._headers['User-Agent']!r}. What was fetched is kept. Ask the site for "
+                f"{self._headers['User-Agent']!r}. Fetched pages are kept. Ask the site for "
                 "permission, or try again later"
             )
-        if status not in _TRY_AGAIN and status < 500:
+        if status not in _RETRYABLE and status < 500:
             raise PageFailedError(f"{url}: HTTP {status}")
         if seconds := _retry_after(headers.get("Retry-After", "")):
             if seconds > _LONGEST_WAIT:
                 raise InputError(
-                    f"the site asks to wait {seconds:.0f} seconds (HTTP {status}). What was "
-                    "fetched is kept: give the same command again after that"
+                    f"the site requests a wait of {seconds:.0f} seconds (HTTP {status}). Fetched "
+                    "pages are kept: run the same command again after that time"
                 )
-            self._limit.hold(seconds)
+            self._limit.delay(seconds)
         raise _TryAgainError(f"HTTP {status}")
 
 

@@ -26,7 +26,7 @@ def read_descriptions(page: str) -> list[str]:
     """
     if "</html" not in page[-_TAG_LENGTH:].lower():
         # Otherwise a truncated page would look like the page after the last result.
-        raise NoSearchPageError("no end of the page")
+        raise NoSearchPageError("the page is truncated")
     found, blocks = [], 0
     for block in _json_ld_blocks(page):
         blocks += 1

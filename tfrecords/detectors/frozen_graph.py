@@ -18,7 +18,7 @@ def open_frozen_graph(options: DetectorOptions) -> GraphDetector:
     """Opens a `frozen_inference_graph.pb`.
 
     Raises:
-        InputError: the file is missing, no graph, or lacks the names of the detection API.
+        InputError: the file is missing, not a graph, or lacks the names of the detection API.
     """
     path = Path(options.model)
     graph_def = tf.compat.v1.GraphDef()

@@ -54,7 +54,7 @@ class GraphDetector:
             or (shape.rank == 4 and (shape[0] not in (None, 1) or shape[1:3] != [None, None]))
         ):
             raise InputError(
-                f"{options.model} takes {image_spec.dtype.name} {shape}; expected a detector of "
+                f"{options.model} accepts {image_spec.dtype.name} {shape}; expected a detector of "
                 "uint8 images of any size, [1, ?, ?, 3] or [?, ?, ?, 3]"
             )
         self._run, self.resources = run, resources
@@ -106,9 +106,9 @@ class GraphDetector:
         if are_in_pixels(boxes):
             shown = ", ".join(f"{number:g}" for number in boxes[0])
             raise InputError(
-                f"{options.model} gives boxes such as [{shown}]; expected ymin, xmin, ymax, xmax "
+                f"{options.model} returns boxes such as [{shown}]; expected ymin, xmin, ymax, xmax "
                 "as fractions of the image, as of the TensorFlow object detection API. Does it "
-                "give pixels?"
+                "return pixels?"
             )
         found = checked_detections(boxes, scores, classes, self._classes)
         return found.best(min_score=options.min_score, most=options.max_detections)
@@ -124,7 +124,7 @@ class GraphDetector:
         ):
             shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
             raise InputError(
-                f"{self._options.model} gives {shapes} for {batch} images (num_detections "
+                f"{self._options.model} returns {shapes} for {batch} images (num_detections "
                 f"{count.ravel()[:3]}); expected [{batch}] and [{batch}, N, 4], [{batch}, N]"
             )
 
@@ -143,6 +143,7 @@ def check_names(wanted: Sequence[str], found: Mapping[str, Any], what: str) -> N
     """
     if missing := [name for name in wanted if name not in found]:
         raise InputError(
-            f"{what} has no {', '.join(missing)}, but {', '.join(sorted(found)[:8]) or 'nothing'}. "
-            f"Expected a detector of the TensorFlow object detection API with {', '.join(wanted)}"
+            f"{what} has no {', '.join(missing)}; it has "
+            f"{', '.join(sorted(found)[:8]) or 'nothing'}. Expected a detector of the TensorFlow "
+            f"object detection API with {', '.join(wanted)}"
         )

@@ -116,7 +116,7 @@ class KerasHubDetector:
     def _one(self, outputs: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> Detections:
         # The rows after the objects are filled with -1.
         count, (height, width, _) = int(outputs["num_detections"]), shape
-        view = seen_part(height, width, self._converter)
+        view = processed_part(height, width, self._converter)
         scale = np.array([view.height, view.width] * 2, np.float64)
         offset = np.array([view.top, view.left] * 2, np.float64)
         boxes = (outputs["boxes"][:count] * scale + offset) / np.array([height, width] * 2)
@@ -126,7 +126,7 @@ class KerasHubDetector:
         return found.best(min_score=options.min_score, most=options.max_detections)
 
 
-def seen_part(height: int, width: int, converter: Any) -> View:
+def processed_part(height: int, width: int, converter: Any) -> View:
     """Returns the part of an image that a `keras_hub.layers.ImageConverter` resizes.
 
     The converter crops, or adds borders, in whole pixels before it resizes.
@@ -140,9 +140,9 @@ def seen_part(height: int, width: int, converter: Any) -> View:
     fitting_height = int(np.float32(width * target_height) / np.float32(target_width))
     fitting_width = int(np.float32(height * target_width) / np.float32(target_height))
     if converter.crop_to_aspect_ratio:
-        seen_height = max(min(height, fitting_height), 1)
-        seen_width = max(min(width, fitting_width), 1)
-        return View((height - seen_height) // 2, (width - seen_width) // 2, seen_height, seen_width)
+        part_height = max(min(height, fitting_height), 1)
+        part_width = max(min(width, fitting_width), 1)
+        return View((height - part_height) // 2, (width - part_width) // 2, part_height, part_width)
     if converter.pad_to_aspect_ratio:
         above = (max(height, fitting_height) - height) // 2
         left = (max(width, fitting_width) - width) // 2

@@ -42,7 +42,8 @@ def open_saved_model(options: DetectorOptions) -> GraphDetector:
     inputs = signature.structured_input_signature[1]
     if len(inputs) != 1:
         raise InputError(
-            f"{path} takes {', '.join(sorted(inputs)) or 'nothing'}; expected one input, the images"
+            f"{path} has the inputs {', '.join(sorted(inputs)) or '(none)'}; expected one input, "
+            "the images"
         )
     ((name, spec),) = inputs.items()
 

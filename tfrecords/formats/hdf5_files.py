@@ -139,7 +139,7 @@ def _dataset(group: h5py.Group, name: str) -> h5py.Dataset:
     import h5py
 
     item = item_of(group, name)
-    if not isinstance(item, h5py.Dataset) or _lies_elsewhere(item, group):
+    if not isinstance(item, h5py.Dataset) or _is_in_another_file(item, group):
         raise ValueError(f"it is {_kind_of(item)}, expected a data set stored in the file itself")
     if item.shape is None:
         raise ValueError("it is a data set without values")
@@ -161,7 +161,7 @@ def _check_extent(item: h5py.Dataset, shape: tuple[int, ...], most_bytes: int) -
         raise ValueError(f"it declares {shape} in chunks of {chunks}: is the file damaged?")
 
 
-def _lies_elsewhere(item: h5py.Dataset, group: h5py.Group) -> bool:
+def _is_in_another_file(item: h5py.Dataset, group: h5py.Group) -> bool:
     # A parent group may be a link.
     return bool(item.external or item.is_virtual or item.file.filename != group.file.filename)
 
@@ -170,5 +170,5 @@ def _kind_of(item: Any) -> str:
     import h5py
 
     if item is None:
-        return "not there, or a link"
-    return "a group" if isinstance(item, h5py.Group) else "values of another file"
+        return "missing, or a link"
+    return "a group" if isinstance(item, h5py.Group) else "stored in another file"

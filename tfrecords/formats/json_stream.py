@@ -165,9 +165,9 @@ class _Cursor:
                 if self._ended or (error.pos < len(self._text) - 64 and not open_string):
                     raise self.error(error.msg, ahead=error.pos - self._at) from None
             except ValueError:
-                raise self.error("a number of thousands of digits") from None
+                raise self.error("a number with thousands of digits") from None
             except RecursionError:
-                raise self.error("lists in lists, too deep to read") from None
+                raise self.error("lists are nested too deeply") from None
             else:
                 # A number at the very end may continue in the next block.
                 if end < len(self._text) or self._ended:

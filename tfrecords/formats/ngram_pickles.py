@@ -50,7 +50,7 @@ def frequencies_of_pickle(
         _check_all_words(words_of_ids, words, vocabulary)
     elif all(word.isascii() and word.isdigit() for word in first_words):
         raise InputError(
-            f"{path} has ids for words: give the JSON (cocotalk.json) whose `ix_to_word` maps "
+            f"{path} contains word ids: give the JSON (cocotalk.json) whose `ix_to_word` maps "
             "them to words"
         )
     else:
@@ -126,11 +126,11 @@ def _read_words(path: Path) -> dict[str, str]:
 def _check_all_words(path: Path, words: Mapping[str, str], vocabulary: Vocabulary) -> None:
     theirs, ours = set(words.values()) - {_UNKNOWN}, set(vocabulary.words) - {PAD, START, END, UNK}
     if len(set(words.values())) != len(words):
-        raise InputError(f"{path}: `ix_to_word` gives one word two ids")
+        raise InputError(f"{path}: `ix_to_word` assigns two ids to one word")
     if theirs != ours:
         raise InputError(
-            f"the words of {path} are not those of the vocabulary: {len(theirs - ours)} only there "
-            f"({_some(theirs - ours)}), {len(ours - theirs)} only in the vocabulary "
+            f"the words of {path} are not those of the vocabulary: {len(theirs - ours)} only in "
+            f"the file ({_some(theirs - ours)}), {len(ours - theirs)} only in the vocabulary "
             f"({_some(ours - theirs)}); count the n-grams of the records instead"
         )
 

@@ -72,7 +72,9 @@ def read_reference_images(path: str | Path) -> list[PairedImage]:
         f"{dataset.skipped[0].source}: {dataset.skipped[0].detail}" if dataset.skipped else ""
     )
     if not any(image.captions for image in dataset.images):
-        raise InputError(f"{path} has no caption ({left_out or 'nothing'}); expected {_FORMATS}")
+        raise InputError(
+            f"{path} contains no captions ({left_out or 'nothing'}); expected {_FORMATS}"
+        )
     if any(skip.reason == "undecodable" for skip in dataset.skipped):
         raise InputError(f"{left_out}; correct {path}")
     if left_out:

@@ -188,8 +188,8 @@ def read_cells(text: str, columns: Columns, path: Path) -> Iterator[tuple[int, l
             raise InputError(
                 f"{path}:{line}: expected {columns.width} columns as in the header "
                 f"`{columns.separator.join(header).strip()}`, found {len(cells)}: "
-                f"{columns.separator.join(cells)[:80]!r}; a cell that holds {columns.separator!r} "
-                "must be in quotes"
+                f"{columns.separator.join(cells)[:80]!r}; a cell that contains "
+                f"{columns.separator!r} must be in quotes"
             )
         yield line, cells
 

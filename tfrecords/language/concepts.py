@@ -107,7 +107,7 @@ class ConceptDictionary:
             tokens: [T] lower-case tokens.
 
         Returns:
-            The mentions in order of position; a form of two concepts gives two mentions.
+            The mentions in order of position; a form of two concepts yields two mentions.
         """
         forms, beginnings = self.forms, self._beginnings
         mentions: list[Mention] = []
@@ -146,7 +146,7 @@ class ConceptDictionary:
         return self.forms.get(last, ()) if last else ()
 
     def to_json(self) -> str:
-        """Returns the dictionary as JSON text; equal dictionaries give equal text."""
+        """Returns the dictionary as JSON text; equal dictionaries yield equal text."""
         return json.dumps(
             {
                 "format_version": _FORMAT_VERSION,
@@ -223,7 +223,7 @@ def build_concept_dictionary(
         segmenter: how sentences are split into words; the segmented variants of forms are added.
 
     Raises:
-        InputError: a label map is missing, a table is malformed, or no class gives a concept.
+        InputError: a label map is missing, a table is malformed, or no class maps to a concept.
     """
     if not label_maps:
         raise InputError("a concept dictionary needs at least one label map")
@@ -237,7 +237,7 @@ def build_concept_dictionary(
     words = sorted({word for concepts in classes.values() for word in concepts})
     if not words:
         names = ", ".join(label_map.name for label_map in label_maps)
-        raise InputError(f"no class of the label maps {names} gives a concept word")
+        raise InputError(f"no class of the label maps {names} maps to a concept word")
 
     forms: dict[str, tuple[str, ...]] = {word: (word,) for word in words}
     plurals: set[str] = set()

@@ -186,14 +186,14 @@ class DocumentFrequencies:
 def frequencies_of_records(records: Records, split: str = "train") -> DocumentFrequencies:
     """Counts the n-grams of a split of `captions` records.
 
-    Holds all references in memory: about 80 bytes per word at the peak (0.5 GB for COCO).
+    Keeps all references in memory: about 80 bytes per word at the peak (0.5 GB for COCO).
 
     Raises:
         InputError: the records are of another kind or have no such split, a shard or sentence is
             damaged, or there is no reference.
     """
     if records.kind != "captions":
-        raise InputError(f"{records.folder} holds {records.kind!r} records, expected 'captions'")
+        raise InputError(f"{records.folder} contains {records.kind!r} records, expected 'captions'")
     vocabulary = records.vocabulary()
     found = count_ngrams(
         _references(records, split, len(vocabulary)), vocabulary_sha256=vocabulary.sha256
@@ -228,7 +228,7 @@ def kept_frequencies(
             )
             if found.records_digest == records.digest:
                 return found
-            reason = "it belongs to other records"
+            reason = "it was computed from other records"
         except InputError as error:
             reason = str(error)
         logging.warning("counting the n-grams of %s again: %s: %s", records.folder, path, reason)
@@ -376,5 +376,5 @@ def _integers(features: Mapping[str, list[bytes] | np.ndarray], name: str) -> np
     if isinstance(values, list) and not values:  # a feature without values may have no kind
         return np.zeros(0, np.int64)
     if not isinstance(values, np.ndarray) or values.dtype != np.int64:
-        raise ValueError(f"{name} holds no integers")
+        raise ValueError(f"{name} contains no integers")
     return values

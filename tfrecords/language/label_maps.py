@@ -46,7 +46,7 @@ def read_label_map(path: str | Path) -> LabelMap:
     """Reads a label map in the format given by the suffix of the file.
 
     Formats: TF object-detection `.pbtxt` (`display_name`, else `name`); `.json` with COCO
-    `categories` (an annotation or results file will do); `.csv` or `.tsv` with `id,name` rows or
+    `categories` (an annotation file is sufficient); `.csv` or `.tsv` with `id,name` rows or
     Open Images class descriptions `/m/xxx,Name` (ids are then line numbers from 1), separated by
     commas, semicolons or tabs, with or without a header; any other suffix is a plain list, a name
     per line, ids from 1. Names are stored in Unicode NFC.
@@ -58,8 +58,8 @@ def read_label_map(path: str | Path) -> LabelMap:
         The label map, named after the file.
 
     Raises:
-        InputError: the file is missing, unreadable or malformed, contains no class, or gives one id
-            to two classes.
+        InputError: the file is missing, unreadable or malformed, contains no class, or assigns
+            one id to two classes.
     """
     path = Path(path)
     if not path.exists():
@@ -90,7 +90,7 @@ def _label_map(rows: Iterable[_Row], path: Path) -> LabelMap:
     for row in rows:
         if row.id in classes:
             raise InputError(
-                f"label map {path} gives id {row.id} to two classes: "
+                f"label map {path} assigns id {row.id} to two classes: "
                 f"{classes[row.id]!r} and {row.name!r}"
             )
         if not -(2**63) <= row.id < 2**63:
@@ -101,7 +101,7 @@ def _label_map(rows: Iterable[_Row], path: Path) -> LabelMap:
         if row.code:
             codes[row.code] = row.id
     if not classes:
-        raise InputError(f"label map {path} names no class; expected {_FORMATS}")
+        raise InputError(f"label map {path} contains no classes; expected {_FORMATS}")
     return LabelMap(name=path.name, classes=classes, codes=codes)
 
 

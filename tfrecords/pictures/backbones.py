@@ -57,7 +57,8 @@ def build_network(options: BackboneOptions) -> Network:
     path = options.weights_file
     if path is not None and not path.is_file():
         raise InputError(
-            f"there is no weights file {path}; give a file, `imagenet` (downloaded) or `none`"
+            f"the weights file {path} does not exist; give a file, `imagenet` (downloaded) or "
+            "`none`"
         )
     if options.weights == "none":
         # Every process that extracts features must draw the same random network.
@@ -184,13 +185,13 @@ def _output_shape(model: keras.Model, options: BackboneOptions) -> tuple[int, ..
         spec = model.compute_output_spec(keras.KerasTensor((1, size, size, 3)))
     except Exception as error:  # a network of fixed size can raise any error
         raise InputError(
-            f"{options.name} does not take one image of {size} x {size} pixels (image_size): "
+            f"{options.name} does not accept an image of {size} x {size} pixels (image_size): "
             f"{error}"
         ) from error
     shape = getattr(spec, "shape", ())
     if len(shape) not in (2, 3, 4) or None in shape[1:]:
         raise InputError(
-            f"{options.name} gives {spec}, expected feature maps, tokens or one vector per image"
+            f"{options.name} returns {spec}, expected feature maps, tokens or one vector per image"
         )
     return tuple(shape[1:])
 
@@ -221,5 +222,5 @@ def _check_all_loaded(model: keras.Model, before: Sequence[np.ndarray], path: Pa
     if kernels:
         raise InputError(
             f"{path} has no weights for {len(kernels)} layers of {model.name} (first: "
-            f"{kernels[0]}): it belongs to another network"
+            f"{kernels[0]}): the file is for another network"
         )

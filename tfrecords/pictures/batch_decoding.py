@@ -22,7 +22,7 @@ OK = "ok"
 """Status of an image that was decoded. All others are `REASON: DETAIL`."""
 EMPTY = "empty: the image has zero bytes"
 UNSUPPORTED = (
-    "unsupported_format: no JPEG, PNG, GIF, BMP (24 bits per pixel) or WebP (not animated)"
+    "unsupported_format: not a JPEG, PNG, GIF, BMP (24 bits per pixel) or WebP (not animated)"
 )
 UNREADABLE = "unreadable: the image is damaged or ends too soon"
 # Gray, because some networks map black to zeros.
@@ -94,7 +94,7 @@ def map_images(
     Returns:
         The tensors, B first, and the status string [B], see `decode_batch`.
     """
-    placeheld = [
+    placeholder_tensors = [
         tf.fill(spec.shape, tf.constant(number, spec.dtype))
         for spec, number in zip(specs, placeholders, strict=True)
     ]
@@ -108,14 +108,14 @@ def map_images(
     def decode(image: tf.Tensor) -> tuple[tf.Tensor, ...]:
         status = _status(image, max_pixels, short_side)
         found = tf.cond(
-            status == OK, lambda: list(function(decode_upright(image))), lambda: placeheld
+            status == OK, lambda: list(function(decode_upright(image))), lambda: placeholder_tensors
         )
         return shaped(found, status)
 
     def one(image: tf.Tensor) -> tuple[tf.Tensor, ...]:
         # The only way to continue in a graph after an operation failed.
         decoded = tf.data.Dataset.from_tensors(image).map(decode).ignore_errors()
-        fault = tf.data.Dataset.from_tensors((*placeheld, tf.constant(failed)))
+        fault = tf.data.Dataset.from_tensors((*placeholder_tensors, tf.constant(failed)))
         *found, status = decoded.concatenate(fault).take(1).get_single_element()
         return shaped(found, status)
 

@@ -119,7 +119,7 @@ def load_torch_weights(model: keras.Model, path: Path) -> None:
                 found = "nothing" if array is None else f"shape {list(array.shape)}"
                 raise InputError(
                     f"{path}: expected {key} of shape {list(variable.shape)} for the layer "
-                    f"{layer.name} of {model.name}, found {found}: it belongs to another network"
+                    f"{layer.name} of {model.name}, found {found}: the file is for another network"
                 )
             arrays.append(array)
         layer.set_weights(arrays)

@@ -172,7 +172,7 @@ class FeatureExtractor:
                 f"batch of {len(found.pooled)} images (weights {self.options.weights!r}); with "
                 "random weights, activations vanish in networks without shortcuts: use trained "
                 "weights, or DenseNet121"
-                + ("; large ones fit into dtype float32" if fault == "not finite" else "")
+                + ("; the range of dtype float32 is larger" if fault == "not finite" else "")
             )
         return found
 
@@ -226,6 +226,7 @@ def _map_shape(output_shape: tuple[int, ...], options: BackboneOptions) -> tuple
     side = isqrt(output_shape[0])
     if output_shape[0] - side * side > _MOST_OTHER_TOKENS:
         raise InputError(
-            f"{options.name} gives {output_shape[0]} tokens, which do not form a square of patches"
+            f"{options.name} returns {output_shape[0]} tokens, which do not form a square of "
+            "patches"
         )
     return side, side

@@ -173,7 +173,7 @@ def check_views(
     if features.views is None:
         return
     if backbone is None:
-        raise InputError("views need a backbone: features that exist already have none")
+        raise InputError("views require a backbone: stored features have no views")
     if TRAIN_SPLIT not in splits:
         raise InputError(
             f"views require a split {TRAIN_SPLIT}, found only "

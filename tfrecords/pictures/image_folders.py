@@ -114,7 +114,7 @@ def find_images(folder: Path, *, recursive: bool = True) -> FoundImages:
         hint = "" if recursive else "; folders below it are not searched (--norecursive)"
         left_out = ", ".join(f"{count} {reason}" for reason, count in passed_over.items())
         raise InputError(
-            f"{folder} holds no image ({', '.join(READ_FORMATS)})"
+            f"{folder} contains no images ({', '.join(READ_FORMATS)})"
             + (f"; left out: {left_out}" if left_out else "")
             + (f"; {describe_skips(skipped, 2)}" if skipped else "")
             + hint

@@ -114,7 +114,7 @@ def _iso_format(data: bytes) -> str | None:
 
 
 def unsupported(found: str | None, name: str) -> str | None:
-    """Returns the reason why a picture format is not read; None if it is, or is not a picture.
+    """Returns the reason why a format is not supported; None if it is, or is not a picture format.
 
     Args:
         found: result of `sniff_format`.
@@ -125,10 +125,10 @@ def unsupported(found: str | None, name: str) -> str | None:
     if found == "HEIF" and not heif_plugin():
         return "HEIF pictures need the extra [heif]: pip install 'r2m[heif]'"
     if found is not None and found not in _TENSORFLOW and found not in _PILLOW:
-        return f"{found} pictures are not read: {convert}"
+        return f"{found} pictures are not supported: {convert}"
     if found is None and name.lower().endswith(_OTHER_SUFFIXES):
         suffix = PurePosixPath(name).suffix
-        return f"{suffix} pictures are not read: {convert}"
+        return f"{suffix} pictures are not supported: {convert}"
     return None
 
 

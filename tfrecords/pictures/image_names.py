@@ -48,7 +48,7 @@ def read_split_lists(splits: Mapping[str, Path]) -> dict[str, list[str]]:
         splits: split -> file with one image name per line, relative to the folder of images.
 
     Raises:
-        InputError: a list cannot be read or is empty, a name is repeated or leads out of the
+        InputError: a list cannot be read or is empty, a name is repeated or outside of the
             folder; names the line.
     """
     names: dict[str, list[str]] = {}
@@ -61,8 +61,8 @@ def read_split_lists(splits: Mapping[str, Path]) -> dict[str, list[str]]:
                 continue
             if not is_image_name(name):
                 raise InputError(
-                    f"{path}:{number}: {name[:200]!r} leads out of the folder of images; names are "
-                    "relative to that folder and have no `..`"
+                    f"{path}:{number}: {name[:200]!r} is outside of the folder of images; names "
+                    "are relative to that folder and have no `..`"
                 )
             if name in owner:
                 raise InputError(

@@ -24,7 +24,7 @@ from tfrecords.pictures.feature_options import (
 )
 from tfrecords.pictures.headers import MAX_PIXELS, read_header
 from tfrecords.pictures.named_images import ImageSource
-from tfrecords.pictures.region_boxes import SeenBoxes
+from tfrecords.pictures.region_boxes import DetectedBoxes
 from tfrecords.pictures.region_pooling import pool_regions
 
 Item = TypeVar("Item")
@@ -55,7 +55,7 @@ def read_images(
     features: FeatureOptions,
     store_grid: bool,
     max_pixels: int,
-    regions: Sequence[SeenBoxes] | None = None,
+    regions: Sequence[DetectedBoxes] | None = None,
 ) -> Iterator[ReadImage | Skip]:
     """Reads image files, in order, with their features.
 
@@ -117,14 +117,14 @@ def _with_features(
 ) -> Iterator[ReadImage]:
     pixels = np.stack([item.pixels for item in batch])
     if views is None:
-        seen = extractor(pixels, with_grid=store_grid)
+        extracted = extractor(pixels, with_grid=store_grid)
         for row, item in enumerate(batch):
-            yield item._replace(features={**seen.stored(row)})
+            yield item._replace(features={**extracted.stored(row)})
         return
     each = 1 + views.count
-    seen = extractor(pixels.reshape(-1, *pixels.shape[2:]), with_grid=store_grid)
+    extracted = extractor(pixels.reshape(-1, *pixels.shape[2:]), with_grid=store_grid)
     for row, item in enumerate(batch):
-        center, *others = (seen.stored(row * each + view) for view in range(each))
+        center, *others = (extracted.stored(row * each + view) for view in range(each))
         stored = {name + VIEWS: [view[name] for view in others] for name in center}
         yield item._replace(features={**center, **stored})
 
@@ -133,20 +133,20 @@ def _with_regions(
     batch: Sequence[ReadImage],
     extractor: FeatureExtractor,
     store_grid: bool,
-    regions: Sequence[SeenBoxes],
+    regions: Sequence[DetectedBoxes],
 ) -> Iterator[ReadImage]:
-    seen = extractor(
+    extracted = extractor(
         np.stack([item.pixels for item in batch]), with_grid=store_grid, with_maps=True
     )
-    assert seen.maps is not None, "`extracted_shapes` rejects networks without maps"
+    assert extracted.maps is not None, "`extracted_shapes` rejects networks without maps"
     for row, item in enumerate(batch):
         boxes = regions[item.place].regions(read_header(item.data))
-        vectors = pool_regions(seen.maps[row], boxes, extractor.features)
+        vectors = pool_regions(extracted.maps[row], boxes, extractor.features)
         own: dict[str, FeatureValue] = {
             "region_feature": vectors.astype(vectors.dtype.newbyteorder("<")).tobytes(),
             "boxes": boxes.ravel(),
         }
-        yield item._replace(features={**seen.stored(row), **own})
+        yield item._replace(features={**extracted.stored(row), **own})
 
 
 def decode_files(

@@ -98,7 +98,7 @@ def named_files(sources: Sequence[Path], *, recursive: bool = True) -> ImageFile
             name, or by two sources.
     """
     if not sources:
-        raise InputError("no images were given: name image files or folders of them")
+        raise InputError("no images were given: give image files or folders of image files")
     files: list[ImageFile] = []
     places: list[str] = []
     passed_over: Counter[str] = Counter()
@@ -126,7 +126,7 @@ def _listed(source: Path, recursive: bool) -> list[ImageFile]:
             names.append(name)
             places.append(f"{source}:{number}")
     if not names:
-        raise InputError(f"{source}: the list names no image")
+        raise InputError(f"{source}: the list contains no image names")
     folder = open_folder(source.parent, names, recursive=recursive)
     files = [_located(folder, name) for name in names]
     if not any(os.path.lexists(file.path) for file in files):
@@ -169,6 +169,6 @@ def _check_unique(files: Sequence[ImageFile], places: Sequence[str]) -> None:
         if other != index:
             raise InputError(
                 f"{places[index]}: image {file.name!r} ({file.path}) is already named at "
-                f"{places[other]} ({files[other].path}); captions are kept by name: name each "
-                "image once"
+                f"{places[other]} ({files[other].path}); results are stored by image name: list "
+                "each image once"
             )

@@ -37,8 +37,8 @@ def is_upright(manifest: Mapping[str, Any]) -> bool:
 
 def predates_orientation(manifest: Mapping[str, Any]) -> bool:
     """Returns whether records contain unrotated pictures, or features of unrotated pictures."""
-    saw_pictures = "image" in manifest["features"] or bool(manifest["options"].get("backbone"))
-    return saw_pictures and not is_upright(manifest)
+    reads_pictures = "image" in manifest["features"] or bool(manifest["options"].get("backbone"))
+    return reads_pictures and not is_upright(manifest)
 
 
 def read_orientation(data: bytes) -> int:
@@ -94,7 +94,7 @@ def upright_boxes(boxes: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def boxes_as_shown(
-    boxes: np.ndarray, orientation: int, seen: tuple[int, int], stored: tuple[int, int]
+    boxes: np.ndarray, orientation: int, detector_size: tuple[int, int], stored: tuple[int, int]
 ) -> np.ndarray:
     """Converts boxes to the upright frame if a detector processed the unrotated picture.
 
@@ -103,10 +103,10 @@ def boxes_as_shown(
     Args:
         boxes: float [N, 4], ymin, xmin, ymax, xmax in 0..1.
         orientation: orientation of the picture, 1 to 8.
-        seen: height and width of the picture according to the detector.
+        detector_size: height and width of the picture according to the detector.
         stored: height and width of the picture before rotation.
     """
-    if seen == stored and stored[0] != stored[1] and swaps_sides(orientation):
+    if detector_size == stored and stored[0] != stored[1] and swaps_sides(orientation):
         return upright_boxes(boxes, orientation)
     return boxes
 

@@ -10,7 +10,7 @@ from tfrecords.pictures.headers import ImageHeader
 from tfrecords.pictures.orientation import boxes_as_shown
 
 
-class SeenBoxes(NamedTuple):
+class DetectedBoxes(NamedTuple):
     """Detected boxes of an image, in descending order of scores.
 
     Attributes:
@@ -25,11 +25,11 @@ class SeenBoxes(NamedTuple):
         """Returns the whole image and the boxes in the upright frame: float32[1 + N, 4]."""
         orientation, stored = header.orientation, header.stored_size
         shown = [
-            boxes_as_shown(box[np.newaxis], orientation, seen, stored)
-            for box, seen in zip(self.boxes, self.sizes, strict=True)
+            boxes_as_shown(box[np.newaxis], orientation, size, stored)
+            for box, size in zip(self.boxes, self.sizes, strict=True)
         ]
         return np.concatenate([WHOLE_IMAGE, *shown]).astype(np.float32)
 
 
 WHOLE_IMAGE = np.array([[0, 0, 1, 1]], np.float32)
-NOTHING_SEEN = SeenBoxes(np.zeros((0, 4), np.float32), ())
+NO_DETECTED_BOXES = DetectedBoxes(np.zeros((0, 4), np.float32), ())

@@ -42,7 +42,8 @@ def pool_regions(maps: np.ndarray, boxes: np.ndarray, features: FeatureOptions) 
         stored = vectors.astype(features.dtype)
     if not np.isfinite(stored).all():
         raise InputError(
-            f"features of regions are not finite in {features.dtype}; float32 holds larger ones"
+            f"features of regions are not finite in {features.dtype}; use float32, which has a "
+            "larger range"
         )
     return stored
 

@@ -35,7 +35,7 @@ _OTHERS = _phrases(
     "a group of friends, a train, a farmer, a goat, a tall bridge, a squirrel"
 )
 _DOING = _phrases("playing nearby, passing by, resting close by, not far away, in the distance")
-_TELLERS = _phrases(
+_REPORTS = _phrases(
     "my brother took a picture of, our teacher made a drawing of, "
     "the story begins with an image of, the visitors admired the view of, there was just, "
     "nobody noticed"
@@ -61,10 +61,10 @@ def corpus_sentence(stream: Stream) -> str:
         # A real corpus has sentences without any detectable object.
         words = (stream.pick(_PEOPLE), stream.pick(_BUSY), stream.pick(_ELSEWHERE))
         return sentence(*words, stream.pick(_DAYTIME)) + "."
-    return tell(_mentioned(sample_facts(stream), stream), stream, extras=0.15)
+    return describe(_mentioned(sample_facts(stream), stream), stream, extras=0.15)
 
 
-def tell(facts: Facts, stream: Stream, *, extras: float = 0.0) -> str:
+def describe(facts: Facts, stream: Stream, *, extras: float = 0.0) -> str:
     """Describes a scene in the style of the corpus.
 
     Args:
@@ -78,7 +78,7 @@ def tell(facts: Facts, stream: Stream, *, extras: float = 0.0) -> str:
         if stream.chance(0.2) and len(facts.things) > 1:
             template = _above_that
         if stream.chance(extras / 2):
-            template = _told
+            template = _reported
         text = template(Writer(facts, stream, _ADJECTIVES))
         if stream.chance(extras):
             text = sentence(text, "with", stream.pick(_OTHERS), stream.pick(_DOING))
@@ -171,7 +171,7 @@ def _above_that(writer: Writer) -> str:
     return sentence(start, writer.where(), *rest)
 
 
-def _told(writer: Writer) -> str:
+def _reported(writer: Writer) -> str:
     here = writer.where()
     company = _with(writer)
-    return sentence(writer.stream.pick(_TELLERS), writer.subject, here, company)
+    return sentence(writer.stream.pick(_REPORTS), writer.subject, here, company)

@@ -108,7 +108,7 @@ def _is_complete(folder: Path, options: ShapesOptions) -> bool:
         return False
     path = folder / MANIFEST
     if not path.is_file():
-        state = f"is not empty and holds no {MANIFEST}" if folder.is_dir() else "is a file"
+        state = f"is not empty and contains no {MANIFEST}" if folder.is_dir() else "is a file"
         raise InputError(f"{folder} {state}, so it is not a shapes data set: choose a new folder")
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -116,14 +116,14 @@ def _is_complete(folder: Path, options: ShapesOptions) -> bool:
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} cannot be read ({error}): delete {folder}") from error
     differing = [
-        f"{name}: there {found.get(name)}, asked for {value}"
+        f"{name}: found {found.get(name)}, requested {value}"
         for name, value in _identity(options).items()
         if found.get(name) != value
     ]
     if differing:
         raise InputError(
-            f"{folder} holds a shapes data set made with other arguments ({'; '.join(differing)}): "
-            "choose another folder, ask for the same, or delete it"
+            f"{folder} is a shapes data set with other options ({'; '.join(differing)}): "
+            "choose another folder, use the same options, or delete it"
         )
     for name, size in files.items():
         path = folder / name

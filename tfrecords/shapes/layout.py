@@ -10,7 +10,7 @@ from tfrecords.shapes.world import KINDS, PLACES, Facts, Zone
 _SCALES = {"big": 1.4, "small": 0.58, None: 1.0}
 # Ground first: things in the sky must fit above it. Also the drawing order, far before near.
 _ORDER: tuple[Zone, ...] = ("far", "surface", "under", "near", "sky")
-_TRIES = 400
+_ATTEMPTS = 400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +68,9 @@ def _find_spot(facts: Facts, index: int, placed: list[Placed], stream: Stream) -
     scale = _SCALES[thing.size] * stream.uniform(0.92, 1.05)
     if facts.place == "sky":
         scale *= 1.2
-    for attempt in range(_TRIES):
+    for attempt in range(_ATTEMPTS):
         # Crowded pictures get smaller objects.
-        width = kind.width * (scale * min(1.0, 1.1 - 0.8 * attempt / _TRIES))
+        width = kind.width * (scale * min(1.0, 1.1 - 0.8 * attempt / _ATTEMPTS))
         height = width * kind.aspect
         if kind.zone == "sky":
             top = stream.uniform(0.03, max(0.05, min(horizon, 0.97) - height - 0.02))

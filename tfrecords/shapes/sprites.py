@@ -23,7 +23,7 @@ _GLASS: Color = (196, 228, 246)
 _GOLD: Color = (255, 205, 52)
 _LEAVES: Color = (62, 134, 62)
 _STEM: Color = (46, 118, 52)
-_GREY: Color = (204, 204, 212)
+_GRAY: Color = (204, 204, 212)
 _MIST: Color = (206, 214, 226)
 _WING: Color = (78, 54, 48)
 _BODY: Color = (112, 78, 62)
@@ -209,7 +209,7 @@ DRAWINGS: dict[str, tuple[Stroke, ...]] = {
         Stroke("box", "84,15 95,72", _GLASS, _EDGE),
         Stroke("line", "5,60 80,60", 0.6),
         Stroke("ellipse", _discs([(0.24, 0.82), (0.72, 0.82)], 0.09, 0.17), _INK),
-        Stroke("ellipse", _discs([(0.24, 0.82), (0.72, 0.82)], 0.09 * 0.45, 0.17 * 0.45), _GREY),
+        Stroke("ellipse", _discs([(0.24, 0.82), (0.72, 0.82)], 0.09 * 0.45, 0.17 * 0.45), _GRAY),
     ),
     "car": (
         Stroke("polygon", "22,46 34,5 68,5 82,46", _PAINT, _EDGE),
@@ -218,7 +218,7 @@ DRAWINGS: dict[str, tuple[Stroke, ...]] = {
         Stroke("box", "2,42 98,83", _PAINT, _EDGE, radius=0.07),
         Stroke("ellipse", "89,50 96,62", (255, 246, 190)),
         Stroke("ellipse", _discs([(0.24, 0.8), (0.76, 0.8)], 0.1, 0.19), _INK),
-        Stroke("ellipse", _discs([(0.24, 0.8), (0.76, 0.8)], 0.1 * 0.45, 0.19 * 0.45), _GREY),
+        Stroke("ellipse", _discs([(0.24, 0.8), (0.76, 0.8)], 0.1 * 0.45, 0.19 * 0.45), _GRAY),
     ),
     "cloud": (
         Stroke("ellipse", "2,40 42,94 20,6 64,80 50,22 90,86 60,46 98,94", _MIST),

@@ -112,7 +112,7 @@ def service_problem(address: str) -> str | None:
         if isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
             return (
                 f"{address} accepts connections but did not answer within {_TIMEOUT:g} s: the data "
-                "service there hangs or is suspended, or it is another program"
+                "service there hangs or is suspended, or another program uses the port"
             )
         return f"{address} is not a data service of this TensorFlow ({said})"
     if len(workers) != 1:
@@ -160,7 +160,7 @@ class _Prefetcher:
         with tf.device("CPU:0"):
             self._ready = tf.queue.FIFOQueue(_AHEAD, [spec.dtype for spec in self._specs])
         self._changed = threading.Condition()
-        self._came = self._needed = 0
+        self._received = self._needed = 0
         self._error: Exception | None = None
         self._closed = threading.Event()
         for job in (self._take, self._watch):
@@ -184,7 +184,7 @@ class _Prefetcher:
         started = time.monotonic()
         with self._changed:
             self._needed += steps
-            while self._came < self._needed:
+            while self._received < self._needed:
                 if self._error is not None:
                     raise self._error
                 if stopped(time.monotonic() - started):
@@ -221,15 +221,15 @@ class _Prefetcher:
                 self._ready.enqueue(tf.nest.flatten(batch))
                 return number
 
-            while (number := int(take())) == self._came:
+            while (number := int(take())) == self._received:
                 with self._changed:
-                    self._came += 1
+                    self._received += 1
                     self._changed.notify()
             # Two workers would each send all batches, and a restarted one would repeat the first
             # ones.
             raise TrainingError(
                 f"the data service at {self._address} sent batch {number} out of order, after "
-                f"{self._came}: it must have exactly one worker and not be started again during a "
+                f"{self._received}: it must have exactly one worker and not be restarted during a "
                 "run"
             )
         except (tf.errors.DataLossError, TrainingError) as error:
@@ -250,9 +250,9 @@ class _Prefetcher:
         seen, since, problems = -1, time.monotonic(), 0
         while not self._closed.wait(_PERIOD):
             with self._changed:
-                came, awaited = self._came, self._needed > self._came
-            if came != seen or not awaited:
-                seen, since, problems = came, time.monotonic(), 0
+                received, awaited = self._received, self._needed > self._received
+            if received != seen or not awaited:
+                seen, since, problems = received, time.monotonic(), 0
                 continue
             problem = service_problem(self._address)
             waited = time.monotonic() - since
@@ -263,7 +263,7 @@ class _Prefetcher:
             if problems >= _PATIENCE:
                 self._fail(TrainingError(f"gave up after {waited:.0f} s: {problem}"))
             elif waited >= _LIMIT:
-                which = "first batch" if came == 0 else f"batch after {came}"
+                which = "first batch" if received == 0 else f"batch after {received}"
                 self._fail(
                     TrainingError(
                         f"the {which} from the data service at {self._address} did not come within "

@@ -68,8 +68,8 @@ def serving(host: str, port: int, worker_port: int) -> Iterator[str]:
     if not closed:
         logging.warning(
             "ports %d and %d are open on all interfaces, without authentication: whoever connects "
-            "to them can run TensorFlow programs as this user, which read and write files. Let a "
-            "firewall pass only the machines that train.",
+            "to them can run TensorFlow programs as this user, which read and write files. Use "
+            "a firewall that admits only the machines that train.",
             port, worker_port,
         )  # fmt: skip
     try:
@@ -90,10 +90,10 @@ def _require_free(flag: str, port: int) -> None:
         try:
             probe.bind(("::" if dual else "0.0.0.0", port))
         except OSError as error:
-            cure = "give another port"
+            hint = "give another port"
             if error.errno == errno.EADDRINUSE:
-                cure = f"`ss -ltnp` lists the processes that have ports: stop that one, or {cure}"
-            raise TrainingError(f"--{flag}={port}: {error.strerror}; {cure}") from error
+                hint = f"`ss -ltnp` lists the processes that have ports: stop that one, or {hint}"
+            raise TrainingError(f"--{flag}={port}: {error.strerror}; {hint}") from error
 
 
 def _restricted_to_loopback(ports: tuple[int, int]) -> bool:

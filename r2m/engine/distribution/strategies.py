@@ -105,5 +105,7 @@ def _cluster() -> list[str]:
             f"TF_CONFIG is not a cluster with this worker in it ({error!r}): {text[:200]}"
         ) from error
     if wrong:
-        raise TrainingError(f"TF_CONFIG lists {', '.join(wrong)}: only chief and worker train here")
+        raise TrainingError(
+            f"TF_CONFIG lists {', '.join(wrong)}: only the types chief and worker are supported"
+        )
     return [address for addresses in tasks.values() for address in addresses]

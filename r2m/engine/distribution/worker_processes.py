@@ -35,13 +35,13 @@ def run_workers(command: Sequence[str], count: int, environment: Mapping[str, st
     """
     workers: list[Process] = []
     shown: list[threading.Thread] = []
-    with forwarded_signals(workers) as came:
+    with forwarded_signals(workers) as received:
         for index, config in enumerate(_configs(count)):
             workers.append(_start(command, {**environment, "TF_CONFIG": config}))
             shown.append(threading.Thread(target=_show, args=(workers[-1], index), daemon=True))
             shown[-1].start()
         while any(worker.poll() is None for worker in workers):
-            if any(_failed(worker, came) for worker in workers):
+            if any(_failed(worker, received) for worker in workers):
                 _stop(workers)
             time.sleep(0.1)
         for thread in shown:
@@ -49,12 +49,12 @@ def run_workers(command: Sequence[str], count: int, environment: Mapping[str, st
     failed = [
         f"worker {index} of {count} ended with exit code {worker.returncode}"
         for index, worker in enumerate(workers)
-        if _failed(worker, came)
+        if _failed(worker, received)
     ]
     if failed:
-        raise TrainingError(f"{', '.join(failed)}; see its last lines")
-    if came:
-        raise TrainingInterrupted(f"{count} workers: stopped by {came[0]}")
+        raise TrainingError(f"{', '.join(failed)}; see the last lines of its output")
+    if received:
+        raise TrainingInterrupted(f"{count} workers: stopped by {received[0]}")
 
 
 def _configs(count: int) -> list[str]:
@@ -83,7 +83,7 @@ def _start(command: Sequence[str], environment: Mapping[str, str]) -> Process:
         )
     except OSError as error:
         raise TrainingError(
-            f"cannot run {command[0]}: {error.strerror}; name a command, or its path"
+            f"cannot run {command[0]}: {error.strerror}; give a command, or its path"
         ) from error
 
 
@@ -93,9 +93,9 @@ def _show(worker: Process, index: int) -> None:
         print(f"[{index}] {line}", end="", flush=True)
 
 
-def _failed(worker: Process, came: Sequence[str]) -> bool:
+def _failed(worker: Process, received: Sequence[str]) -> bool:
     """Returns whether a worker failed; ending by a signal that was sent to it is not a failure."""
-    return bool(worker.poll()) and not (came and worker.returncode in DIED_OF_SIGINT)
+    return bool(worker.poll()) and not (received and worker.returncode in DIED_OF_SIGINT)
 
 
 def _stop(workers: Sequence[Process]) -> None:

@@ -62,12 +62,12 @@ def find_runs(workspace: Path | str) -> list[Run]:
     """
     workspace = Path(workspace)
     if not workspace.is_dir():
-        raise TrainingError(f"no such folder: {workspace}; name one with --workspace")
+        raise TrainingError(f"no such folder: {workspace}; give one with --workspace")
     runs = [read_run(folder) for folder in _run_folders(workspace)]
     if not runs:
         raise TrainingError(
-            f"no run in {workspace} or below: expected folders with {CONFIG}, as the training "
-            "scripts leave them in their --workdir"
+            f"no run in {workspace} or below: expected folders with {CONFIG}, as written by the "
+            "training commands to their --workdir"
         )
     return runs
 
@@ -89,7 +89,7 @@ def read_run(folder: Path) -> Run:
     metric = training.get("best_metric")
     step = whole.get("step", 0)
     state: RunStatus = "stopped"
-    if _is_held(folder):
+    if _is_locked(folder):
         state = "running"
         with contextlib.suppress(TrainingError):  # a damaged line must not hide the other runs
             step = max([step, *(int(line["step"]) for line in read_metrics(folder)[-1:])])
@@ -168,7 +168,7 @@ def _newest_state(parent: Path) -> tuple[dict[str, Any], int]:
     return {}, len(folders)
 
 
-def _is_held(folder: Path) -> bool:
+def _is_locked(folder: Path) -> bool:
     """Returns whether a process trains in a folder; releases the lock for this test at once."""
     try:
         descriptor = os.open(folder / ".lock", os.O_RDONLY)

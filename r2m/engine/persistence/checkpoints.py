@@ -26,7 +26,7 @@ from absl import logging
 
 from r2m.engine.errors import TrainingError, plain_message
 from r2m.engine.persistence.checkpoint_folders import BEST, LATEST, SIDECAR, UNFINISHED, folders_of
-from r2m.engine.persistence.damage import FORMAT, cure, find_damage
+from r2m.engine.persistence.damage import FORMAT, find_damage, repair_advice
 from r2m.engine.persistence.durable_files import clear_write_errors, digest, sync
 from r2m.engine.persistence.variable_names import is_seed_state, variable_names
 
@@ -149,10 +149,10 @@ def clean(parent: Path) -> None:
 
 def _remove(folder: Path) -> None:
     # Renamed first: a partially removed checkpoint must not have the name of a complete one.
-    trash = folder.with_name(f"{UNFINISHED}old-{folder.name}")
-    shutil.rmtree(trash, ignore_errors=True)
-    folder.rename(trash)
-    shutil.rmtree(trash)
+    obsolete = folder.with_name(f"{UNFINISHED}old-{folder.name}")
+    shutil.rmtree(obsolete, ignore_errors=True)
+    folder.rename(obsolete)
+    shutil.rmtree(obsolete)
 
 
 def _variables(
@@ -190,7 +190,8 @@ def newest(parent: Path) -> Checkpoint | None:
         problems.append(f"{folder}: {problem}")
     if problems:
         raise TrainingError(
-            f"all checkpoints in {parent} are damaged: {cure(parent)}\n" + "\n".join(problems)
+            f"all checkpoints in {parent} are damaged: {repair_advice(parent)}\n"
+            + "\n".join(problems)
         )
     return None
 
@@ -220,7 +221,7 @@ def restore(
         others: further variables to set, by name.
 
     Raises:
-        TrainingError: the checkpoint belongs to another run; the message lists the differences.
+        TrainingError: the checkpoint was saved by a different run; lists the differences.
     """
     for key, value in expected.items():
         _require_equal(checkpoint, key, checkpoint.sidecar.get(key), value)
@@ -256,12 +257,12 @@ def require_best_or_latest(run_folder: Path | str) -> Checkpoint:
     if checkpoint is not None:
         return checkpoint
     inside = sorted(path.parent.name for path in Path(run_folder).glob(f"*/{LATEST}"))
-    cure = (
+    hint = (
         f"did you mean one of its stages, {', '.join(inside)}?"
         if inside
         else "run that stage first"
     )
-    raise TrainingError(f"no complete checkpoint in {run_folder}: {cure}")
+    raise TrainingError(f"no complete checkpoint in {run_folder}: {hint}")
 
 
 def restore_model(
@@ -369,8 +370,8 @@ def _require_equal(checkpoint: Checkpoint, what: str, saved: Any, current: Any) 
         pairs = [f"{current!r}, was {saved!r}"] if saved != current else []
     if pairs:
         raise TrainingError(
-            f"{checkpoint.folder} belongs to another run; {what} differ: {_first(pairs)}. Use what "
-            "it was made with, or another --workdir"
+            f"{checkpoint.folder} was saved by a different run; {what} differ: {_first(pairs)}. "
+            "Resume with the original settings and data, or give another --workdir"
         )
 
 

@@ -12,7 +12,7 @@ from r2m.engine.persistence.durable_files import digest
 FORMAT = 1
 
 
-def cure(parent: Path) -> str:
+def repair_advice(parent: Path) -> str:
     """Returns advice for a folder whose checkpoints are all damaged."""
     if parent.name == BEST:
         others = [
@@ -20,17 +20,15 @@ def cure(parent: Path) -> str:
         ]
         if others:
             return (
-                f"put them back from a copy, or remove {parent}: then the weights of "
+                f"restore them from a copy, or remove {parent}: then the weights of "
                 f"{others[-1]} are used, which differ from the best"
             )
     elif any(find_damage(path)[0] is None for path in folders_of(parent.parent / BEST)):
         return (
-            "put them back from a copy, or train in another --workdir from this run's best weights "
+            "restore them from a copy, or train in another --workdir from this run's best weights "
             f"(--init_from={parent.parent})"
         )
-    return (
-        f"put them back from a copy, or remove {parent.parent} to train this stage from the start"
-    )
+    return f"restore them from a copy, or remove {parent.parent} to train this stage from the start"
 
 
 def find_damage(folder: Path) -> tuple[str | None, dict[str, Any]]:

@@ -56,7 +56,7 @@ def read_evaluations(sources: Sequence[str | Path], split: str) -> list[Evaluati
     """
     if len(sources) < 2:
         raise InputError(
-            f"a comparison needs two runs or more, found {len(sources)}: name their folders, as in "
+            f"a comparison needs two runs or more, found {len(sources)}: give their folders, as in "
             "r2m-compare RUN RUN --output=FOLDER"
         )
     files = [find_predictions(Path(source), split) for source in sources]
@@ -92,7 +92,7 @@ def find_predictions(source: Path, split: str) -> Path:
             return found[0]
         if found:
             stages = ", ".join(str(file.parent.parent) for file in found)
-            raise InputError(f"{source} contains several evaluated stages: name one of {stages}")
+            raise InputError(f"{source} contains several evaluated stages: give one of {stages}")
     others = sorted({file.name.split(".")[0] for file in source.rglob("*.predictions.json")})
     hint = (
         f"it has predictions of {', '.join(others)}: choose with --split"

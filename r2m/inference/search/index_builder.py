@@ -70,7 +70,7 @@ def build_index(
     """
     folder = Path(folder)
     if bool(images) == bool(captions):
-        raise InputError("an index holds images or captions: give --images or --captions")
+        raise InputError("an index contains either images or captions: give --images or --captions")
     if approximate:
         import_faiss()
         if run.similarity != "cosine":

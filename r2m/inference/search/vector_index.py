@@ -290,7 +290,7 @@ def _read_about(folder: Path) -> dict[str, Any]:
         state = (
             f"is incomplete: it has no {INDEX_FILE}; build it again"
             if half
-            else f"is not an index: it has no {INDEX_FILE}; r2m-build-index makes one"
+            else f"is not an index: it has no {INDEX_FILE}; r2m-build-index builds one"
         )
         raise InputError(f"{folder} {state}")
     about: Any = None

@@ -60,7 +60,7 @@ def run_captioner(
     Args:
         config: settings of the experiment (a file of `configs/captioners`).
         workdir: folder of the experiment.
-        name: name of the stage: `cross_entropy`, or `self_critical`, which goes on from there.
+        name: name of the stage: `cross_entropy`, or `self_critical`, which continues from there.
         init_from: run folder whose best weights initialize the stage. None starts `cross_entropy`
             from scratch, and `self_critical` from the run of `cross_entropy` in the same workdir.
         profile: steps to run with TensorFlow's profiler.

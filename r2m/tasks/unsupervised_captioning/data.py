@@ -138,11 +138,12 @@ def require_images(data: Data, spec: StageSpec) -> Records:
     """Returns the image records; raises `InputError` if a stage on images has none."""
     if data.images is None:
         raise InputError(
-            f"stage {spec.name} learns from images: pass --images=FOLDER, made by r2m-build-images"
+            f"stage {spec.name} is trained on images: pass --images=FOLDER, made by "
+            "r2m-build-images"
         )
     if TRAINING_SPLIT not in data.images.splits:
         raise InputError(
-            f"{data.images.folder}: no split {TRAINING_SPLIT!r} to learn from, only "
+            f"{data.images.folder}: no split {TRAINING_SPLIT!r} to train on, only "
             f"{', '.join(data.images.splits)}; build the records with --split=train=FILE "
             "--split=val=FILE"
         )

@@ -68,13 +68,13 @@ def open_rewards(config: Any, images: Records | None, *, keep: bool) -> Rewards:
     """
     if images is None or TRAINING_SPLIT not in images.splits:
         raise InputError(
-            f"stage {REWARD.name} learns from images of split {TRAINING_SPLIT!r}: pass "
+            f"stage {REWARD.name} is trained on images of split {TRAINING_SPLIT!r}: pass "
             "--images=FOLDER, made by r2m-build-images"
         )
     if not config.data.captions:
         raise InputError(
-            f"stage {REWARD.name} learns from captions of the images: pass --captions=FOLDER, made "
-            f"by r2m-build-captions --vocabulary={images.folder}"
+            f"stage {REWARD.name} is trained on captions of the images: pass --captions=FOLDER, "
+            f"made by r2m-build-captions --vocabulary={images.folder}"
         )
     max_length = config.stages[REWARD.name].max_length
     with setting("config.reward"):

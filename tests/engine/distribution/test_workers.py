@@ -139,7 +139,7 @@ def test_alone(mirrored: tf.distribute.Strategy) -> None:
         ),
         (
             '{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, "task": {"type": "ps", "index": 0}}',
-            "TF_CONFIG lists ps: only chief and worker train here",
+            "TF_CONFIG lists ps: only the types chief and worker are supported",
         ),
     ],
 )

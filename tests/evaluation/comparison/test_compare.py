@@ -156,7 +156,7 @@ def test_evaluations_are_found_in_runs_and_experiments(tmp_path: Path) -> None:
     runs = read_evaluations([stage, tmp_path / "fc" / "cross_entropy" / "predictions"], "val")
     assert [run.name for run in runs] == ["updown/cross_entropy", "fc/cross_entropy"]
     assert find_predictions(tmp_path / "fc", "val").parent.parent.name == "cross_entropy"
-    with pytest.raises(InputError, match="several evaluated stages: name one of"):
+    with pytest.raises(InputError, match="several evaluated stages: give one of"):
         find_predictions(tmp_path / "updown", "val")
     with pytest.raises(InputError, match=r"no test\.predictions\.json: it has predictions of val"):
         find_predictions(tmp_path / "updown", "test")

@@ -55,7 +55,7 @@ def test_captions_and_features(captions: CaptionsOptions, features: str):
         r"split 'train' of .* would be empty; left out: 3 no_features\. "
         r"wanted_\d\.jpg: no_features \(the features contain no image named '\d' or "
         r"'wanted_\d\.jpg'\); wanted_\d\.jpg: .*"
-        r"The features hold 3 images \('held_a', 'held_b', \.\.\.\)"
+        r"The feature store contains 3 images \('held_a', 'held_b', \.\.\.\)"
     )
     options = CaptionsOptions(**{**captions.__dict__, "store": open_feature_store(features)})
     with pytest.raises(InputError, match=message):
@@ -70,8 +70,8 @@ def test_captions_and_rows_without_names(captions: CaptionsOptions, tmp_path: Pa
     assert build_captions(CaptionsOptions(**options), progress=False).count("train") == 3
     options["store"] = open_feature_store(str(tmp_path / "4.npy"))
     message = (
-        r"4\.npy has 4 rows without names, but the numbers of the 3 images \('0', '1', \.\.\.\) "
-        r"are not those of its rows, 0 to 3: .* npy:4\.npy,ids=LIST"
+        r"4\.npy has 4 rows without names, but the ids of the 3 images \('0', '1', \.\.\.\) "
+        r"are not row numbers, 0 to 3: .* npy:4\.npy,ids=LIST"
     )
     with pytest.raises(InputError, match=message):
         build_captions(CaptionsOptions(**options), progress=False)
@@ -80,7 +80,7 @@ def test_captions_and_rows_without_names(captions: CaptionsOptions, tmp_path: Pa
 def test_captions_and_pictures(captions: CaptionsOptions, pictures: Path):
     message = (
         r"left out: 3 missing\. wanted_\d\.jpg: missing \(no such file in pictures\); wanted_.*"
-        r"pictures holds 3 entries \('held_a\.png', 'held_b\.png', \.\.\.\)"
+        r"pictures contains 3 entries \('held_a\.png', 'held_b\.png', \.\.\.\)"
     )
     options = CaptionsOptions(**{**captions.__dict__, "images": (pictures,)})
     with pytest.raises(InputError, match=message):
@@ -92,8 +92,14 @@ def test_features_of_listed_images(tmp_path: Path, pictures: Path, features: str
     splits = {"val": tmp_path / "val.txt"}
     network = BackboneOptions(name="MobileNet", weights="none", image_size=32, alpha=0.25)
     for more, held in (
-        ({"store": open_feature_store(features)}, r"features hold 3 images \('held_a', 'held_b', "),
-        ({"images": pictures, "backbone": network}, r"pictures holds 3 entries \('held_a\.png', "),
+        (
+            {"store": open_feature_store(features)},
+            r"feature store contains 3 images \('held_a', 'held_b', ",
+        ),
+        (
+            {"images": pictures, "backbone": network},
+            r"pictures contains 3 entries \('held_a\.png', ",
+        ),
     ):
         message = r"be empty; left out: 2 missing\. wanted_1\.png: .*; wanted_2\.png: .*"
         options = FeatureRecordsOptions(folder=tmp_path / "records", splits=splits, **more)
@@ -105,7 +111,10 @@ def test_a_store_without_a_readable_name(tmp_path: Path):
     (tmp_path / "features").mkdir()
     np.save(tmp_path / "features" / os.fsdecode(b"\xff.npy"), np.ones((2, 6)))
     store = open_feature_store(f"folders:{tmp_path / 'features'}")
-    message = r"'images' .* would be empty; left out: 1 undecodable\. .* The features hold 1 image"
+    message = (
+        r"'images' .* would be empty; left out: 1 undecodable\. .* "
+        "The feature store contains 1 image"
+    )
     with pytest.raises(InputError, match=message):
         build_features(FeatureRecordsOptions(folder=tmp_path / "r", store=store), progress=False)
 
@@ -123,11 +132,13 @@ def test_detections_of_listed_images(tmp_path: Path):
     (tmp_path / "val.txt").write_text("wanted_1.jpg\nwanted_2.jpg\n")
     options = {"folder": tmp_path / "records", "detector": f"coco:{tmp_path / 'results.json'}"}
     splits = {split: tmp_path / f"{split}.txt" for split in ("train", "val")}
-    message = r"'val' .* would be empty; .* wanted_1\.jpg: missing .*results\.json also names"
+    message = r"'val' .* would be empty; .* wanted_1\.jpg: missing .*results\.json also contains"
     with pytest.raises(InputError, match=message + r" \['held_1\.jpg', 'held_2\.jpg'\]"):
         build_detections(DetectionsOptions(splits=splits, **options), progress=False)
     del splits["train"]
-    message = r"names \['held_\d\.jpg', 'held_2\.jpg'\], the lists \['wanted_1\.jpg', 'wanted_2"
+    message = (
+        r"has images \['held_\d\.jpg', 'held_2\.jpg'\], the lists have \['wanted_1\.jpg', 'wanted_2"
+    )
     with pytest.raises(InputError, match=message):
         build_detections(DetectionsOptions(splits=splits, **options), progress=False)
 

@@ -60,7 +60,7 @@ class Sleep:
 
 @pytest.mark.parametrize("evil", [Command(), [Sleep()], {"a": eval}, np.random.default_rng(0)])
 def test_code_is_refused(evil: Any) -> None:
-    with pytest.raises(InputError, match=r"the file cannot be read as data: it asks for \w+\.\w+"):
+    with pytest.raises(InputError, match=r"the file cannot be loaded: it requires \w+\.\w+"):
         load(pickle.dumps(evil))
 
 
@@ -75,7 +75,7 @@ def test_a_few_bytes_cannot_ask_for_all_memory() -> None:
 def test_a_number_cannot_ask_for_all_memory() -> None:
     """LONG_BINPUT: the table of what is referred back to would have 4 billion places."""
     before = resource.getrlimit(resource.RLIMIT_AS)
-    with pytest.raises(InputError, match="asks for more memory than there is"):
+    with pytest.raises(InputError, match="requires more memory than is available"):
         load(b"\x80\x02}r\xff\xff\xff\xff.")
     assert resource.getrlimit(resource.RLIMIT_AS) == before
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 16 << 20  # KiB

@@ -39,7 +39,7 @@ def test_files_that_run_code_are_refused(tmp_path: Path, legacy: bool) -> None:
             return os.system, ("false",)
 
     path = write_torch(tmp_path / "w.pth", {**WEIGHTS, "more": Command()}, legacy=legacy)
-    with pytest.raises(InputError, match=r"w\.pth cannot be read as data: it asks for posix\."):
+    with pytest.raises(InputError, match=r"w\.pth cannot be loaded: it requires posix\."):
         load_torch(path)
 
 

@@ -169,16 +169,16 @@ def test_damaged_finished_folder_needs_overwrite(tmp_path: Path) -> None:
 def test_records_of_another_kind_are_not_replaced(tmp_path: Path) -> None:
     build(tmp_path / "out")
     for overwrite in (False, True):
-        with pytest.raises(InputError, match="holds 'toys' records, and 'images' records would"):
+        with pytest.raises(InputError, match="contains 'toys' records, not 'images' records"):
             build(tmp_path / "out", kind="images", overwrite=overwrite)
 
 
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["toy-train.tfrecord-00000-of-00001"], "; copy it again from where it was whole"),
+        (["toy-train.tfrecord-00000-of-00001"], "; copy it again from an intact copy"),
         (["captions/manifest.json"], "did you mean {}/captions?"),
-        ([], r"\(it holds nothing\); give a folder that r2m-build-"),
+        ([], r"\(it contains nothing\); give a folder written by r2m-build-"),
     ],
 )
 def test_a_folder_without_a_manifest_says_what_it_is(
@@ -196,7 +196,7 @@ def test_a_foreign_folder_is_not_touched(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "thesis.txt").write_text("precious")
     for overwrite in (False, True):
-        with pytest.raises(InputError, match="is in the way"):
+        with pytest.raises(InputError, match="exists, but is not a folder of finished records"):
             build(folder, overwrite=overwrite)
     assert (folder / "thesis.txt").read_text() == "precious"
 
@@ -236,7 +236,7 @@ def test_wrong_folders_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="unfinished build"):
         open_records(tmp_path / "half")
     (tmp_path / "plain").mkdir()
-    with pytest.raises(InputError, match=r"has no manifest.json.*holds nothing"):
+    with pytest.raises(InputError, match=r"has no manifest.json.*contains nothing"):
         open_records(tmp_path / "plain")
     build(tmp_path / "out")
     with pytest.raises(InputError, match="'toys' records, expected 'corpora'"):
@@ -256,9 +256,11 @@ def test_a_swapped_vocabulary_is_found(tmp_path: Path) -> None:
     records = build(tmp_path / "out")
     path = tmp_path / "out" / "vocabulary.txt"
     path.write_bytes(path.read_bytes().replace(b"a\t", b"b\t", 1).replace(b"b\t2", b"a\t2"))
-    with pytest.raises(InputError, match="two different vocabularies"):
+    with pytest.raises(InputError, match="use different vocabularies"):
         records.vocabulary()
-    with pytest.raises(InputError, match=r"that of run has sha256 aaaa.*that of corpus bbbb"):
+    with pytest.raises(
+        InputError, match=r"run and corpus use different vocabularies \(sha256 aaaa.* and bbbb"
+    ):
         check_same_vocabulary("run", "a" * 64, "corpus", "b" * 64)
     check_same_vocabulary("run", "a" * 64, "corpus", "a" * 64)
 

@@ -70,7 +70,7 @@ def test_published_pages_come_back(
 def test_other_files_are_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / STATE).mkdir()
     (tmp_path / "dog.json").write_text(content)
-    with pytest.raises(InputError, match=r"dog\.json is not a file of this crawler"):
+    with pytest.raises(InputError, match=r"dog\.json was not written by this crawler"):
         ClassFile(tmp_path, "dog")
 
 

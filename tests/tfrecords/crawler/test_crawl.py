@@ -160,7 +160,7 @@ def test_retry_after_holds_all_threads(site: Site, tmp_path: Path, time: FakeTim
     crawl(site, tmp_path, time, classes=["dog"], requests_per_second=1000)
     assert time.waits[:2] == [2, pytest.approx(118)]
     limit = fetching.RateLimit(10, time.clock, threading.Event())
-    limit.hold(7)
+    limit.delay(7)
     before = time.seconds
     limit.wait_turn()
     assert time.seconds - before == pytest.approx(7)
@@ -182,7 +182,7 @@ def test_retry_after_values(value: str, seconds: float) -> None:
     ("trouble", "message"),
     [
         (status(403), r"the site refuses .*/dog\?.* \(HTTP 403\) to the user agent 'r2m-crawler"),
-        (status(429, Retry_After="86400"), "asks to wait 86400 seconds"),
+        (status(429, Retry_After="86400"), "requests a wait of 86400 seconds"),
     ],
 )
 def test_a_site_that_refuses_ends_the_crawl(
@@ -264,7 +264,7 @@ def test_files_stay_in_the_folder(site: Site, tmp_path: Path, time: FakeTime) ->
     ("change", "message"),
     [
         ({"classes": []}, "no class"),
-        ({"classes": ["dog", ".."]}, r"the class '\.\.' cannot be searched for"),
+        ({"classes": ["dog", ".."]}, r"the class '\.\.' cannot be a search term"),
         ({"classes": ["x" * 300]}, "at most 200 characters"),
         ({"threads": 0}, "threads must be at least 1"),
         ({"requests_per_second": 0.0}, "requests_per_second must be above 0"),
@@ -283,7 +283,7 @@ def test_options_are_checked(
 
 def test_a_strange_file_is_in_the_way(site: Site, tmp_path: Path, time: FakeTime) -> None:
     (tmp_path / "dog.json").write_text('{"annotations": []}')
-    with pytest.raises(InputError, match=r"dog\.json is not a file of this crawler"):
+    with pytest.raises(InputError, match=r"dog\.json was not written by this crawler"):
         crawl(site, tmp_path, time)
 
 
@@ -331,7 +331,7 @@ def test_a_killed_crawl_goes_on(site: Site, tmp_path: Path, time: FakeTime) -> N
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert reached.wait(20)
-    with pytest.raises(InputError, match="another process is crawling into"):
+    with pytest.raises(InputError, match="another process is writing to"):
         crawl(site, tmp_path, time)
     process.send_signal(signal.SIGKILL)
     process.wait()

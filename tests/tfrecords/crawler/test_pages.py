@@ -55,8 +55,8 @@ def test_what_counts_as_a_description(page: str, descriptions: list[str]) -> Non
 @pytest.mark.parametrize(
     ("page", "message"),
     [
-        ("", "no end of the page"),
-        (search_page("a")[:-100], "no end of the page"),
+        ("", "the page is truncated"),
+        (search_page("a")[:-100], "the page is truncated"),
         ("<html>captcha</html>", "no JSON-LD block"),
         (block([])[:-3] + "</html>", "no JSON-LD block"),
         ('<script type="application/ld+json">{</script></html>', "that is not JSON"),

@@ -111,9 +111,9 @@ def test_frozen_graphs_that_are_none(tmp_path: Path, label_map: Path) -> None:
     with pytest.raises(InputError, match="cannot read the frozen graph"):
         opened(tmp_path / "text.pb")
     (tmp_path / "empty.pb").write_bytes(b"")
-    with pytest.raises(InputError, match=r"has no image_tensor, .* but nothing"):
+    with pytest.raises(InputError, match=r"has no image_tensor, .* it has nothing"):
         opened(tmp_path / "empty.pb")
-    with pytest.raises(InputError, match=r"has no image_tensor, num_detections.* but input"):
+    with pytest.raises(InputError, match=r"has no image_tensor, num_detections.* it has input"):
         opened(write_other_graph(tmp_path / "other.pb"))
     whole = write_frozen_graph(tmp_path / "whole.pb").read_bytes()
     (tmp_path / "cut.pb").write_bytes(whole[: len(whole) // 2])
@@ -138,7 +138,7 @@ def test_saved_models_that_are_none(tmp_path: Path, label_map: Path) -> None:
     (tmp_path / "notes/saved_model.pb").write_bytes(b"no model")
     with pytest.raises(InputError, match="cannot open the SavedModel"):
         opened(tmp_path / "notes")
-    with pytest.raises(InputError, match=r"has no detection_scores, but detection_boxes"):
+    with pytest.raises(InputError, match=r"has no detection_scores; it has detection_boxes"):
         opened(write_saved_model(tmp_path / "poor", drop="detection_scores"))
     tf.saved_model.save(tf.Module(), str(tmp_path / "bare"))
     with pytest.raises(InputError, match="no signature serving_default"):
@@ -152,7 +152,7 @@ def test_outputs_that_do_not_fit(tmp_path: Path, label_map: Path) -> None:
     run = detector._run  # type: ignore[attr-defined]
     for name, value in (("num_detections", [99.0]), ("detection_scores", [[0.5]])):
         detector._run = lambda images, n=name, v=value: {**run(images), n: tf.constant(v)}  # type: ignore[attr-defined]
-        with pytest.raises(InputError, match=r"gives num_detections \(1,\)"):
+        with pytest.raises(InputError, match=r"returns num_detections \(1,\)"):
             detector.detect(IMAGES[:1])
 
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 from detector_toys import bright_image, options
 
 from tfrecords.core.errors import InputError
-from tfrecords.detectors.keras_hub import KerasHubDetector, seen_part
+from tfrecords.detectors.keras_hub import KerasHubDetector, processed_part
 from tfrecords.detectors.opening import open_detector
 from tfrecords.pictures.boxes import Detections
 
@@ -243,7 +243,7 @@ def test_boxes_come_back_from_resized_images(mode: str, size: tuple[int, int]) -
     ramp[..., 0] = np.arange(height)[:, None] + 0.5
     ramp[..., 1] = np.arange(width) + 0.5
     seen = np.asarray(converter(ramp[None]))[0]
-    view = seen_part(height, width, converter)
+    view = processed_part(height, width, converter)
     rows = view.top + (np.arange(48) + 0.5) / 48 * view.height
     columns = view.left + (np.arange(64) + 0.5) / 64 * view.width
     # Away from borders, and from the edge where resizing repeats the last pixel.

@@ -40,7 +40,7 @@ def test_code_is_not_run(tmp_path):
     for suffix in (".pkl", ".dictionary.pkl"):
         write_kiros(tmp_path / "f8k.npz", "bow")
         (tmp_path / f"f8k.npz{suffix}").write_bytes(pickle.dumps({"dim": Harm()}))
-        with pytest.raises(InputError, match=re.escape(f"f8k.npz{suffix} cannot be read as data")):
+        with pytest.raises(InputError, match=re.escape(f"f8k.npz{suffix} cannot be loaded")):
             read_kiros_embedding(tmp_path / "f8k.npz")
     write_kiros(tmp_path / "f8k.npz", "bow")
     np.savez(tmp_path / "f8k.npz", Wemb=np.array([Harm()], object))

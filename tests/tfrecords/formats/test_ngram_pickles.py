@@ -69,7 +69,7 @@ class Evil:
 @pytest.mark.parametrize(
     ("table", "ref_len", "message"),
     [
-        (Evil(), 6, "cannot be read as data: it asks for posix.system"),
+        (Evil(), 6, "cannot be loaded: it requires posix.system"),
         ({}, 6, r"expected \{"),
         ([1], 6, r"expected \{"),
         (BY_ID, 0, r"expected \{"),
@@ -96,11 +96,11 @@ def test_malformed_pickles_are_named(
 
 def test_other_words_are_refused(tmp_path: Path, vocabulary: Vocabulary, cocotalk: Path) -> None:
     ids, words = save(tmp_path / "i.p", BY_ID), save(tmp_path / "w.p", BY_WORD)
-    with pytest.raises(InputError, match="has ids for words: give the JSON"):
+    with pytest.raises(InputError, match="contains word ids: give the JSON"):
         frequencies_of_pickle(ids, vocabulary)
     more = build_vocabulary({**WORDS, "cat": 1}, min_count=1)
     with pytest.raises(
-        InputError, match=r"0 only there \(none\), 1 only in the vocabulary \(cat\)"
+        InputError, match=r"0 only in the file \(none\), 1 only in the vocabulary \(cat\)"
     ):
         frequencies_of_pickle(ids, more, cocotalk)
     fewer = build_vocabulary({"a": 3}, min_count=1)
@@ -113,7 +113,7 @@ def test_other_words_are_refused(tmp_path: Path, vocabulary: Vocabulary, cocotal
         with pytest.raises(InputError, match=r'expected \{"ix_to_word"'):
             frequencies_of_pickle(ids, vocabulary, cocotalk)
     cocotalk.write_text('{"ix_to_word": {"1": "a", "2": "a"}}')
-    with pytest.raises(InputError, match="gives one word two ids"):
+    with pytest.raises(InputError, match="assigns two ids to one word"):
         frequencies_of_pickle(ids, vocabulary, cocotalk)
     with pytest.raises(InputError, match="there is no source file"):
         frequencies_of_pickle(tmp_path / "none.p", vocabulary)

@@ -116,7 +116,7 @@ def test_unknown_headers_are_refused(tmp_path: Path, name: str) -> None:
             read(path)
         with pytest.raises(InputError, match=r":1: the first row looks like a header"):
             read_references(path)
-    with pytest.raises(InputError, match=r"only\.csv has no caption"):
+    with pytest.raises(InputError, match=r"only\.csv contains no captions"):
         read_references(write(tmp_path / "only.csv", f"image{separator}caption\n"))
 
 
@@ -134,7 +134,7 @@ def test_columns_in_another_order_are_refused(tmp_path: Path, separator: str) ->
             read(path)
     path = write(tmp_path / name, f"a.jpg{separator}b.jpg\nc.jpg{separator}see b.jpg")
     assert captions(read(path)) == {"a.jpg": ["b.jpg"], "c.jpg": ["see b.jpg"]}
-    with pytest.raises(InputError, match=r"only\.tsv has no caption"):
+    with pytest.raises(InputError, match=r"only\.tsv contains no captions"):
         read(write(tmp_path / "only.tsv", f"image{separator}caption\n"))
 
 

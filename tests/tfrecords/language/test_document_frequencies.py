@@ -167,7 +167,7 @@ def test_files_come_back(tmp_path: Path) -> None:
     assert table(again) == table(found) and again.images == 2
     with pytest.raises(
         InputError,
-        match=r"document frequencies .*df\.npz has sha256 aaaaaaaaaaaa\.\.\., that of run r bbbbbb",
+        match=r"document frequencies .*df\.npz and run r .*sha256 aaaaaaaaaaaa\.\.\. and bbbbbb",
     ):
         DocumentFrequencies.load(path, vocabulary_sha256="b" * 64, vocabulary_of="run r")
 
@@ -256,8 +256,8 @@ def test_what_is_no_file(tmp_path: Path, other: str) -> None:
         (([1, -3, 2], [3]), r"outside 0\.\.4"),
         (([1, 3, 2], [1, 2]), "a sentence of 1 or 2 words"),
         (([1, 3, 2], [2**63 - 1, 2**63 - 1, 5]), "a sentence of 5 or"),
-        (([1.0, 2.0], [2]), "holds no integers"),
-        ((["a"], [2]), "holds no integers"),
+        (([1.0, 2.0], [2]), "contains no integers"),
+        ((["a"], [2]), "contains no integers"),
         ({"image_id": "x"}, "no reference sentence"),
     ],
 )
@@ -311,10 +311,10 @@ def test_they_are_counted_once_per_records(
     # What other records left there, and what is damaged, is not used.
     other = write_captions(tmp_path / "o", [[[3]], [[3], [4]]], words)
     for bad, reason in (
-        (kept_frequencies(other), "it belongs to other records"),
-        (count([[[3]]], words.sha256), "it belongs to other records"),
+        (kept_frequencies(other), "it was computed from other records"),
+        (count([[[3]]], words.sha256), "it was computed from other records"),
         (None, "is not a file of document frequencies"),
-        (count([[[3]]], "b" * 64), "has sha256 bbbbbbbbbbbb"),
+        (count([[[3]]], "b" * 64), "(sha256 bbbbbbbbbbbb"),
     ):
         path.write_bytes(first[:100])
         if bad is not None:

@@ -43,9 +43,9 @@ def test_plain_csv_and_json_formats(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.pbtxt", "", "names no class"),
-        ("a.txt", "\n \n", "names no class"),
-        ("a.json", '{"categories": []}', "names no class"),
+        ("a.pbtxt", "", "contains no classes"),
+        ("a.txt", "\n \n", "contains no classes"),
+        ("a.json", '{"categories": []}', "contains no classes"),
         ("a.json", '{"images": []}', "categories"),
         ("a.json", "{", "not JSON"),
         ("a.pbtxt", 'item { id: 1 name: "a" }\nitem { id: 1 name: "b" }', "id 1 to two classes"),

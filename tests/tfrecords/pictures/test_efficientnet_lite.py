@@ -96,7 +96,7 @@ def test_weights_of_another_network(untrained, tmp_path, key, array, message):
         weights[key] = array
     path = write_torch(tmp_path / "other.pth", weights)
     options = BackboneOptions(name="EfficientNetLite0", weights=str(path), image_size=32)
-    with pytest.raises(InputError, match=f"{message}: it belongs to another network"):
+    with pytest.raises(InputError, match=f"{message}: the file is for another network"):
         build_network(options)
 
 

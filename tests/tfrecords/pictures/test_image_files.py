@@ -177,7 +177,7 @@ def test_heif_without_its_plugin_names_the_extra(monkeypatch):
 def test_formats_that_are_not_read_are_named(name, data, what):
     skip = check_image(name, data)
     assert skip.reason == "unsupported_format"
-    assert skip.detail.startswith(f"{what} pictures are not read: convert it")
+    assert skip.detail.startswith(f"{what} pictures are not supported: convert it")
 
 
 @pytest.mark.parametrize(

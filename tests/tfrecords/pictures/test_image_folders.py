@@ -113,7 +113,7 @@ def test_folders_that_cannot_be_listed_are_named(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="locked cannot be listed: Permission denied"):
         find_images(tmp_path / "locked")
     (tmp_path / "a.png").unlink()
-    with pytest.raises(InputError, match=r"holds no image .*locked: unreadable \(Permission"):
+    with pytest.raises(InputError, match=r"contains no images .*locked: unreadable \(Permission"):
         find_images(tmp_path)
 
 

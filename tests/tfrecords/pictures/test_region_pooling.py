@@ -59,5 +59,7 @@ def test_unit_norm_and_numbers_that_are_not_finite() -> None:
     np.testing.assert_allclose(unit, [[0.5**0.5, 0, 0.5**0.5]], rtol=1e-3)
     assert not pool_regions(0 * maps, whole, FeatureOptions(unit_norm=True)).any()
     maps[0, 0, 0] = 1e9
-    with pytest.raises(InputError, match="not finite in float16; float32 holds larger ones"):
+    with pytest.raises(
+        InputError, match="not finite in float16; use float32, which has a larger range"
+    ):
         pool_regions(maps, whole, FeatureOptions())

@@ -136,9 +136,9 @@ def test_a_second_call_keeps_what_is_there(tmp_path, monkeypatch):
     make_shapes(tmp_path / "a", _SMALL)
     monkeypatch.setattr(dataset, "_write", None)
     make_shapes(tmp_path / "a", _SMALL)
-    with pytest.raises(InputError, match="seed: there 0, asked for 3") as error:
+    with pytest.raises(InputError, match="seed: found 0, requested 3") as error:
         make_shapes(tmp_path / "a", replace(_SMALL, seed=3, image_size=64))
-    assert "image_size: there 48, asked for 64" in str(error.value)
+    assert "image_size: found 48, requested 64" in str(error.value)
     assert "sentences" not in str(error.value)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tfrecords.shapes.captions import references
-from tfrecords.shapes.corpus import tell
+from tfrecords.shapes.corpus import describe
 from tfrecords.shapes.dataset import plain
 from tfrecords.shapes.layout import lay_out
 from tfrecords.shapes.streams import Stream
@@ -51,7 +51,7 @@ def _scores() -> dict[str, float]:
         words = concept_words(facts)[:MAX_CONCEPTS]
         concepts.append(Stream("oracle order", index).shuffled(words))
     told = [
-        plain(tell(_understand(words), Stream("oracle tells", i)))
+        plain(describe(_understand(words), Stream("oracle tells", i)))
         for i, words in enumerate(concepts)
     ]
     systems = {

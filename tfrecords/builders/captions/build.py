@@ -26,7 +26,7 @@ from tfrecords.builders.features.regions import (
     RegionOptions,
     boxes_of_names,
     check_regions,
-    read_seen_boxes,
+    read_detected_boxes,
     recorded_regions,
     region_sources,
 )
@@ -41,7 +41,7 @@ from tfrecords.builders.image_builds import (
 )
 from tfrecords.core.errors import InputError
 from tfrecords.core.missing_paths import check_image_folder
-from tfrecords.core.name_examples import describe_held
+from tfrecords.core.name_examples import describe_available
 from tfrecords.core.records import VOCABULARY, Records, open_records
 from tfrecords.core.segmentation import check_segmenter
 from tfrecords.core.text_files import to_nfc
@@ -163,13 +163,13 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
     boxes = store is not None and stores_boxes(store, unknown)
     cut = log_splits(words, vocabulary, options.max_length)
     if not pictures and store is None:
-        logging.info("neither pictures nor features were given: these are records of text only")
+        logging.info("neither pictures nor features were given: the records contain text only")
 
     files = [entry.file for rows in entries.values() for entry in rows if entry.file]
     folders = tuple(open_images(options, path, files) for path in options.images)
     converted = Counter(html_entities=sum(dataset.entities for dataset in datasets))
     names = [entry.picture_name for rows in entries.values() for entry in rows]
-    seen = read_seen_boxes(options.regions, names, converted)
+    detected = read_detected_boxes(options.regions, names, converted)
 
     def jobs(split: str, rows: Sequence[CaptionEntry]) -> list[CaptionShardJob]:
         reading = extraction_of(options, views=split == TRAIN_SPLIT)
@@ -182,7 +182,7 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
                 store_pixels=options.store_pixels,
                 store=store,
                 boxes=boxes,
-                regions=boxes_of_names(seen, [entry.picture_name for entry in part]),
+                regions=boxes_of_names(detected, [entry.picture_name for entry in part]),
             )
             for part in spread(rows, options.shards)
         ]
@@ -214,7 +214,7 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
         extra_files={VOCABULARY: vocabulary.file_bytes},
         skipped=[*choice.skipped, *wordless, *(s for data in datasets for s in data.skipped)],
         dropped=choice.dropped + Counter(store.dropped if store else {}),
-        if_empty=lambda: describe_held(
+        if_empty=lambda: describe_available(
             options.images if pictures else (), store.keys() if store else None
         ),
         converted=+converted,
@@ -230,10 +230,10 @@ def _check(options: CaptionsOptions) -> None:
     if options.segmenter is not None:
         check_segmenter(options.segmenter)
     known = dict.fromkeys(SPLITS.values())
-    if strange := [split for split in options.vocabulary_splits if split not in known]:
-        raise InputError(f"vocabulary_splits has {strange[0]!r}; known: {', '.join(known)}")
+    if unknown := [split for split in options.vocabulary_splits if split not in known]:
+        raise InputError(f"vocabulary_splits has {unknown[0]!r}; known: {', '.join(known)}")
     if options.vocabulary and options.min_count is not None:
-        raise InputError("min_count chooses the words of a new vocabulary, but one was given")
+        raise InputError("min_count applies to a new vocabulary, but an existing one was given")
     check_backbone(options)
     check_regions(options.regions, options.backbone, options.features)
     if options.backbone:

@@ -18,17 +18,17 @@ def images_without_size(choice: Choice) -> list[str]:
     return [image.image_id for image in images if not (image.height and image.width)]
 
 
-def image_size(told: tuple[int, int], picture: ImageHeader | None) -> tuple[int, int]:
+def image_size(declared: tuple[int, int], picture: ImageHeader | None) -> tuple[int, int]:
     """Returns the upright height and width of an image in pixels; 0 if unknown.
 
     Args:
-        told: height and width according to the captions, 0 if missing. They may be the size of a
-            larger copy of the picture, or of the picture before rotation.
+        declared: height and width according to the captions, 0 if missing. They may be the size
+            of a larger copy of the picture, or of the picture before rotation.
         picture: header of the picture; None if it is not read.
     """
-    if picture is not None and (0 in told or told == picture.stored_size):
+    if picture is not None and (0 in declared or declared == picture.stored_size):
         return picture.height, picture.width
-    return told
+    return declared
 
 
 def upright_features(
@@ -58,7 +58,7 @@ def upright_features(
             right, bottom = found.corners[:, 2:].max(axis=0)
             raise InputError(
                 f"{where}: its boxes reach {right:g} x {bottom:g} pixels, but the image has "
-                f"{size[1]} x {size[0]}: they are of a picture of another size. Add ,sizes=FILE "
+                f"{size[1]} x {size[0]}: they refer to a picture of another size. Add ,sizes=FILE "
                 "(a COCO JSON with their widths and heights) to the path of the features"
             )
         found = place_boxes(found, *frames[0], where)

@@ -21,7 +21,7 @@ from tfrecords.pictures.feature_options import FeatureOptions
 from tfrecords.pictures.headers import ImageHeader, read_header
 from tfrecords.pictures.image_files import ImageFolder, check_image
 from tfrecords.pictures.name_index import AmbiguousNameError
-from tfrecords.pictures.region_boxes import SeenBoxes
+from tfrecords.pictures.region_boxes import DetectedBoxes
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class CaptionShardJob:
     store_pixels: bool
     store: FeatureStore | None
     boxes: bool
-    regions: tuple[SeenBoxes, ...] | None
+    regions: tuple[DetectedBoxes, ...] | None
 
     def __call__(self) -> Iterator[ShardItem]:
         """Reads, checks and encodes the images in batches."""

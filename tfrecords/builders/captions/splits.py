@@ -167,7 +167,7 @@ class _Lists:
         """Returns a `Skip` for every name that no source contains.
 
         Raises:
-            InputError: no name of a list is found.
+            InputError: no source contains any name of a list.
         """
         skipped: list[Skip] = []
         for split, names in self._lists.items():
@@ -175,10 +175,10 @@ class _Lists:
             if len(missing) == len(names):
                 known = [i.image_id for i in chain(*(d.images for d in datasets))][:3]
                 raise InputError(
-                    f"no caption for any image of split {split!r}: its list names {names[:3]}, the "
-                    f"captions {known}"
+                    f"no caption for any image of split {split!r}: its list contains {names[:3]}, "
+                    f"the captions are of {known}"
                 )
             skipped += [
-                Skip(name, "no_caption", f"{split}: no source names it") for name in missing
+                Skip(name, "no_caption", f"{split}: no source contains it") for name in missing
             ]
         return skipped

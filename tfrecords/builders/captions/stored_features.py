@@ -30,7 +30,7 @@ def caption_features(
     if own and len(datasets) > 1:
         raise InputError(
             "features that come with captions can only be stored when these are the only source: "
-            "build the sources one by one, or name the features of all of them"
+            "build the sources one by one, or give a feature store for all of them"
         )
     return own[0] if own else None
 
@@ -41,9 +41,9 @@ def _check_row_numbers(store: ArrayStore, datasets: Sequence[PairedDataset]) -> 
     rows = store.keys()
     if set(numbers) != set(rows):
         raise InputError(
-            f"{store.paths[0]} has {len(rows)} rows without names, but the numbers of the "
-            f"{describe_names(numbers)} are not those of its rows, 0 to {len(rows) - 1}: give the "
-            f"names of the rows, npy:{store.paths[0].name},ids=LIST"
+            f"{store.paths[0]} has {len(rows)} rows without names, but the ids of the "
+            f"{describe_names(numbers)} are not row numbers, 0 to {len(rows) - 1}: give the names "
+            f"of the rows, npy:{store.paths[0].name},ids=LIST"
         )
 
 
@@ -59,6 +59,6 @@ def feature_shapes(
     made = extracted_shapes(options, regions=regions)
     if twice := sorted(made.keys() & stored.keys()):
         raise InputError(
-            f"both the backbone and the existing features give {', '.join(twice)}: choose one"
+            f"both the backbone and the stored features provide {', '.join(twice)}: choose one"
         )
     return stored | made

@@ -148,7 +148,7 @@ def count_words(
     if not counts:
         raise InputError(
             f"there is no caption in {', '.join(splits)} to build a vocabulary from (found "
-            f"{', '.join(words)}): name other vocabulary_splits, or an existing vocabulary"
+            f"{', '.join(words)}): give other vocabulary_splits, or an existing vocabulary"
         )
     if min_count is None:
         return build_vocabulary(

@@ -51,7 +51,7 @@ from tfrecords.language.tokenization import normalize
 
 KIND = "corpora"
 _BUCKET_BYTES = 48 << 20
-_CURES = {
+_REMEDIES = {
     "too_short": "lower --min_words",
     "no_concept": "give other label maps or synonyms, or --norequire_concept",
     "too_many_unknown": "lower --min_count, raise --max_unknown_fraction, or drop --glove",
@@ -229,7 +229,7 @@ def _build(
         skipped=skipped,
         dropped=dropped,
         converted=+Counter(html_entities=sum(part.entities for part in read)),
-        if_empty=lambda: "Take more sentences: " + _CURES["too_many_unknown"],
+        if_empty=lambda: "Use more sentences: " + _REMEDIES["too_many_unknown"],
         runner=options.runner,
         progress=progress,
     )
@@ -274,11 +274,13 @@ def _gather(
     skipped = [skip for part in part_reports for skip in part.skipped]
     if not any(report.count for report in bucket_reports):
         reasons = dropped + Counter(skip.reason for skip in skipped)
-        cures = "; ".join(_CURES[reason] for reason, _ in reasons.most_common() if reason in _CURES)
+        remedies = "; ".join(
+            _REMEDIES[reason] for reason, _ in reasons.most_common() if reason in _REMEDIES
+        )
         raise InputError(
-            f"no sentence is left of {sum(part.read for part in part_reports)} that were read: "
+            f"none of the {sum(part.read for part in part_reports)} sentences read is usable: "
             f"{describe_counts(reasons)}{'. ' * bool(skipped)}{describe_skips(skipped, 2)}. "
-            f"Possible remedies: {cures or 'another source'}"
+            f"Possible remedies: {remedies or 'another source'}"
         )
     return bucket_reports, dropped, skipped
 

@@ -23,7 +23,7 @@ from tfrecords.core.records import VOCABULARY
 from tfrecords.core.shards import Dropped, ShardItem
 from tfrecords.core.vocabulary import END_ID, START_ID, Vocabulary
 
-_COMBINATIONS_HELD = 1 << 14
+_CACHED_COMBINATIONS = 1 << 14
 
 
 def encode_buckets(
@@ -51,7 +51,7 @@ def encode_buckets(
     folded = {p.encode(): ids.get(s.encode(), unknown) for p, s in singulars.items()}
     ids_of_words = ids | folded
     # A few combinations of concepts cover most sentences.
-    concept_entries = lru_cache(_COMBINATIONS_HELD)(partial(_concept_entries, ids))
+    concept_entries = lru_cache(_CACHED_COMBINATIONS)(partial(_concept_entries, ids))
     for path, head in buckets:
         wanted = (0, head) if side == "head" else (head, None)
         with path.open("rb") as stream:

@@ -1,6 +1,6 @@
 """Passes over a corpus before its records are written: tokenization, deduplication, counting.
 
-Neither pass holds the corpus in memory. The first pass reads the sources in parts and appends every
+Neither pass keeps the corpus in memory. The first pass reads the sources in parts and appends every
 sentence that is long enough and contains a concept to one of N *buckets*, chosen by a seeded hash
 of its words. Equal sentences are in the same bucket. The second pass can therefore process one
 bucket at a time: it drops duplicates, shuffles the sentences and counts the words. The result does
@@ -38,7 +38,7 @@ from tfrecords.language.concepts import ConceptDictionary
 from tfrecords.language.html_entities import decode_entities
 from tfrecords.language.tokenization import tokenize
 
-_SENTENCES_HELD = 20_000
+_BLOCK_SENTENCES = 20_000
 _HASH_DIGITS = 16
 _LINES_COUNTED_TOGETHER = 200
 
@@ -159,12 +159,12 @@ def sort_part(task: PartTask) -> PartReport:
     read, entities, skipped, dropped = 0, 0, [], Counter[str]()
     unspaced = UnspacedText()
     blocks: list[list[int]] = []
-    held: list[list[bytes]] = [[] for _ in range(plan.buckets)]
+    block: list[list[bytes]] = [[] for _ in range(plan.buckets)]
     with atomic_file(path) as temporary, temporary.open("wb") as stream:
 
         def write_block() -> None:
             offsets = [stream.tell()]
-            for lines in held:
+            for lines in block:
                 stream.writelines(lines)
                 offsets.append(stream.tell())
                 lines.clear()
@@ -191,9 +191,9 @@ def sort_part(task: PartTask) -> PartReport:
                 continue
             words = " ".join(tokens).encode()
             key = _hash(words, plan.seed)
-            held[key % plan.buckets].append(_line(key, concepts, words, sentence))
+            block[key % plan.buckets].append(_line(key, concepts, words, sentence))
             waiting += 1
-            if waiting == _SENTENCES_HELD:
+            if waiting == _BLOCK_SENTENCES:
                 write_block()
                 waiting = 0
         write_block()

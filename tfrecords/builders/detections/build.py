@@ -32,7 +32,7 @@ from tfrecords.builders.detections.shard_jobs import (
 )
 from tfrecords.builders.image_builds import ImageBuildOptions, open_images, recorded_pictures
 from tfrecords.core.errors import InputError
-from tfrecords.core.name_examples import describe_held
+from tfrecords.core.name_examples import describe_available
 from tfrecords.core.records import Records
 from tfrecords.core.shards import ShardJob, Skip
 from tfrecords.core.text_files import normalize_name
@@ -83,7 +83,7 @@ class _Plan:
         splits: split -> its shards.
         sources: the files that determine the records.
         model: name of the detector's model in the manifest.
-        held: names of other images than the requested ones, for errors.
+        other_names: names of other images than the requested ones, for errors.
         skipped: images without a record.
         dropped: reason -> number of omitted objects.
         converted: format -> boxes and scores that were converted.
@@ -93,7 +93,7 @@ class _Plan:
     splits: dict[str, list[ShardJob]]
     sources: list[Path]
     model: str
-    held: str
+    other_names: str
     skipped: Sequence[Skip] = ()
     dropped: Mapping[str, int] = field(default_factory=dict)
     converted: Mapping[str, int] = field(default_factory=dict)
@@ -144,7 +144,7 @@ def build_detections(options: DetectionsOptions, progress: bool = True) -> Recor
         skipped=plan.skipped,
         dropped=plan.dropped,
         converted=plan.converted,
-        if_empty=lambda: plan.held,
+        if_empty=lambda: plan.other_names,
     )
 
 
@@ -165,7 +165,7 @@ def _check(options: DetectionsOptions) -> tuple[str, str]:
             f"{' and '.join(LABELERS)}"
         )
     if options.prompts and kind != "zero_shot":
-        raise InputError(f"{kind} has no prompts: leave them out, or take a detector zero_shot")
+        raise InputError(f"{kind} has no prompts: leave them out, or use a zero_shot detector")
     if wrong := [prompt for prompt in options.prompts if "{}" not in prompt]:
         raise InputError(f"prompt {wrong[0]!r} must contain {{}}, the place of a class name")
     if kind in IMPORTS and options.images is not None:
@@ -176,8 +176,8 @@ def _check(options: DetectionsOptions) -> tuple[str, str]:
         raise InputError("coco files contain the class names: leave label_map out")
     if kind != "coco" and options.label_map is None:
         raise InputError(
-            f"{kind} gives its classes only as numbers or codes: give the label_map it was trained "
-            "with, for example mscoco_label_map.pbtxt or an annotation file of COCO"
+            f"{kind} has only numbers or codes of classes: give the label_map of the detector, "
+            "for example mscoco_label_map.pbtxt or an annotation file of COCO"
         )
     return kind, model
 
@@ -198,7 +198,7 @@ def _detect(options: DetectionsOptions, kind: str, model: str) -> _Plan:
     # Report errors in these files before any worker starts.
     read_label_map(options.label_map)
     if kind not in NAMED and not Path(model).exists():
-        raise InputError(f"there is no {kind} {model}")
+        raise InputError(f"the {kind} {model} does not exist")
     listed = list_images(options.images, options.splits, recursive=options.recursive)
     names = list(itertools.chain(*listed.splits.values()))
     images = open_images(options, options.images, names)
@@ -211,7 +211,7 @@ def _detect(options: DetectionsOptions, kind: str, model: str) -> _Plan:
         },
         sources=[options.images, *options.splits.values(), *detector.files],
         model=Path(model).name if Path(model).exists() else model,
-        held=describe_held([options.images]),
+        other_names=describe_available([options.images]),
         skipped=listed.skipped,
         dropped=listed.passed_over,
         recorded={
@@ -225,11 +225,11 @@ def _detect(options: DetectionsOptions, kind: str, model: str) -> _Plan:
 
 def _import(options: DetectionsOptions, kind: str, model: str) -> _Plan:
     """Returns the plan for imported results; their records stay in memory until written."""
-    (model, *strange), box_options = split_box_options(model)
-    if strange:
+    (model, *unknown), box_options = split_box_options(model)
+    if unknown:
         raise InputError(
             f"detector {options.detector!r}: expected {kind}:FILE[,boxes=FORMAT][,scores=percent]"
-            f"[,sizes=FILE], found {', '.join(strange)}"
+            f"[,sizes=FILE], found {', '.join(unknown)}"
         )
     path, companion = parse_files(model) if kind == "coco" else (Path(model), options.label_map)
     lists = read_split_lists(options.splits)
@@ -238,15 +238,15 @@ def _import(options: DetectionsOptions, kind: str, model: str) -> _Plan:
     records: dict[str, list[bytes]] = {split: [] for split in lists or (ALL_IMAGES_SPLIT,)}
     missing, taken, objects = dict(owner), set(), 0
     dropped: Counter[str] = Counter()
-    strangers: list[str] = []
+    unmatched: list[str] = []
     converted: Counter[str] = Counter()
     for image in read_boxes(path, companion, kind, box_options, converted):
         name = match(image.name)
         if name is None:
-            strangers = [*strangers[:1], image.name]
+            unmatched = [*unmatched[:1], image.name]
             continue
         if name in taken:
-            raise InputError(f"{path} names image {name!r} twice")
+            raise InputError(f"{path} contains image {name!r} twice")
         taken.add(name)
         missing.pop(name, None)
         dropped.update(image.found.dropped)
@@ -256,9 +256,9 @@ def _import(options: DetectionsOptions, kind: str, model: str) -> _Plan:
         records[split].append(encode_detections(name, image.height, image.width, found))
     if not objects:
         raise InputError(
-            f"{path} has no detection of {'the listed images' if owner else 'any image'}"
+            f"{path} contains no detection in {'the listed images' if owner else 'any image'}"
             f"{f'; left out: {describe_counts(dropped)}' if dropped else ''}"
-            + (f": it names {strangers}, the lists {list(owner)[:2]}" if owner else "")
+            + (f": it has images {unmatched}, the lists have {list(owner)[:2]}" if owner else "")
         )
     logging.info("%s: %d detections in %d images", path.name, objects, len(taken))
     return _Plan(
@@ -272,7 +272,7 @@ def _import(options: DetectionsOptions, kind: str, model: str) -> _Plan:
             *filter(None, (companion, box_options.sizes)),
         ],
         model=path.name,
-        held=f"{path} also names {strangers}" if strangers else "",
+        other_names=f"{path} also contains {unmatched}" if unmatched else "",
         skipped=[
             Skip(name, "missing", f"{split}: {path.name} does not list it")
             for name, split in missing.items()

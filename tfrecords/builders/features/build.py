@@ -19,7 +19,7 @@ from tfrecords.builders.features.regions import (
     RegionOptions,
     boxes_of_names,
     check_regions,
-    read_seen_boxes,
+    read_detected_boxes,
     recorded_regions,
     region_sources,
 )
@@ -40,7 +40,7 @@ from tfrecords.builders.image_builds import (
 from tfrecords.core.errors import InputError
 from tfrecords.core.examples import encode_example
 from tfrecords.core.missing_paths import check_image_folder
-from tfrecords.core.name_examples import describe_held
+from tfrecords.core.name_examples import describe_available
 from tfrecords.core.records import Records
 from tfrecords.core.shards import ShardItem, ShardJob, Skip
 from tfrecords.formats.features.types import FeatureStore
@@ -53,7 +53,7 @@ from tfrecords.pictures.image_files import ImageFolder
 from tfrecords.pictures.image_folders import ListedImages, list_images
 from tfrecords.pictures.image_names import ALL_IMAGES_SPLIT, read_split_lists, readable_names
 from tfrecords.pictures.name_index import AmbiguousNameError
-from tfrecords.pictures.region_boxes import SeenBoxes
+from tfrecords.pictures.region_boxes import DetectedBoxes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +103,7 @@ def build_features(options: FeatureRecordsOptions, progress: bool = True) -> Rec
     shapes: Shapes = extracted_shapes(options, regions=boxes)
     every_name = list(itertools.chain(*listed.splits.values()))
     converted: Counter[str] = Counter()
-    seen = read_seen_boxes(options.regions, every_name, converted)
+    detected = read_detected_boxes(options.regions, every_name, converted)
     if options.store is not None:
         shapes, boxes = options.store.shapes, stores_boxes(options.store, every_name)
     started = time.time()
@@ -112,7 +112,7 @@ def build_features(options: FeatureRecordsOptions, progress: bool = True) -> Rec
         kind="features",
         progress=progress,
         splits={
-            split: _jobs(options, rows, every_name, seen, boxes=boxes)
+            split: _jobs(options, rows, every_name, detected, boxes=boxes)
             for split, rows in listed.splits.items()
         },
         features=lambda: _record_features(shapes, options, boxes=boxes),
@@ -120,7 +120,7 @@ def build_features(options: FeatureRecordsOptions, progress: bool = True) -> Rec
         sources=_sources(options),
         skipped=listed.skipped,
         dropped=options.store.dropped if options.store else listed.passed_over,
-        if_empty=lambda: describe_held(
+        if_empty=lambda: describe_available(
             [options.images] if options.images else [],
             options.store.keys() if options.store else None,
         ),
@@ -137,7 +137,7 @@ class _ExtractionJob:
     images: ImageFolder
     names: tuple[str, ...]
     extraction: Extraction
-    regions: tuple[SeenBoxes, ...] | None
+    regions: tuple[DetectedBoxes, ...] | None
 
     def __call__(self) -> Iterator[ShardItem]:
         for item in self.extraction.read_images(self.images.read, self.names, self.regions):
@@ -183,26 +183,26 @@ class _StoreJob:
 
 def _check(options: FeatureRecordsOptions) -> None:
     if (options.backbone is None) == (options.store is None):
-        raise InputError("features come from a backbone or from stored ones: give one of the two")
+        raise InputError("give either a backbone or stored features")
     check_at_least_one(options, "max_pixels", "shards")
     check_regions(options.regions, options.backbone, options.features)
     if options.store is not None:
         view = options.features
         if options.store_grid or view != FeatureOptions(unit_norm=view.unit_norm, dtype=view.dtype):
             raise InputError(
-                "stored features are taken as they are: grid, crops, short_side and "
-                "views are for a backbone"
+                "grid, crops, short_side and views require a backbone: stored "
+                "features are not changed"
             )
         if options.images:
-            raise InputError("stored features need no folder of images")
+            raise InputError("stored features need no folder of images: leave images out")
         return
     if options.images is None:
         raise InputError("a backbone needs a folder of images")
     check_image_folder(options.images)
     if options.store_grid and options.features.crops > 1:
-        raise InputError("the maps of 10 crops have no common grid: take 1 crop, or no grid")
+        raise InputError("the maps of 10 crops have no common grid: use 1 crop, or leave grid out")
     if options.features.grid and not options.store_grid:
-        raise InputError("grid is the size of stored maps: give store_grid too")
+        raise InputError("grid sets the size of stored maps: give store_grid too")
 
 
 def _listed(options: FeatureRecordsOptions) -> ListedImages:
@@ -219,7 +219,7 @@ def _jobs(
     options: FeatureRecordsOptions,
     names: Sequence[str],
     every_name: Collection[str],
-    seen: Mapping[str, SeenBoxes] | None,
+    detected: Mapping[str, DetectedBoxes] | None,
     *,
     boxes: bool,
 ) -> list[ShardJob]:
@@ -229,7 +229,7 @@ def _jobs(
     assert options.images is not None
     images = open_images(options, options.images, every_name)
     reading = extraction_of(options, views=True)
-    return [_ExtractionJob(images, part, reading, boxes_of_names(seen, part)) for part in parts]
+    return [_ExtractionJob(images, part, reading, boxes_of_names(detected, part)) for part in parts]
 
 
 def _record_features(shapes: Shapes, options: FeatureRecordsOptions, *, boxes: bool) -> Any:

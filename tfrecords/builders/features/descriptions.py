@@ -30,8 +30,8 @@ def grid_shape(
     shape = cached_extractor(backbone, features).grid_shape
     if shape is None:
         raise InputError(
-            f"{backbone.name} (layer {backbone.layer or 'last'}, {features.crops} crops) gives "
-            f"vectors and no feature map{purpose}"
+            f"{backbone.name} (layer {backbone.layer or 'last'}, {features.crops} crops) outputs "
+            f"vectors, not feature maps{purpose}"
         )
     return shape
 

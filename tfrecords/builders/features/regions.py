@@ -14,7 +14,7 @@ from absl import logging
 from tfrecords.core.errors import InputError
 from tfrecords.formats.detections.reading import DetectionSource, ImageDetections, read_detections
 from tfrecords.pictures.feature_options import BackboneOptions, FeatureOptions
-from tfrecords.pictures.region_boxes import NOTHING_SEEN, SeenBoxes
+from tfrecords.pictures.region_boxes import NO_DETECTED_BOXES, DetectedBoxes
 
 MAX_REGIONS = 36
 # Boxes that agree within this fraction of a side are one region, regardless of class.
@@ -62,9 +62,9 @@ class RegionOptions:
         ]
 
 
-def read_seen_boxes(
+def read_detected_boxes(
     options: RegionOptions | None, names: Collection[str], converted: Counter[str] | None = None
-) -> dict[str, SeenBoxes] | None:
+) -> dict[str, DetectedBoxes] | None:
     """Reads the detected boxes of images.
 
     Args:
@@ -81,18 +81,18 @@ def read_seen_boxes(
     if options is None:
         return None
     found = read_detections(options.detections, names=names, converted=converted)
-    seen = {name: most_certain(one, options) for name, one in found.items()}
-    seen = {name: boxes for name, boxes in seen.items() if len(boxes.boxes)}
-    if without := len(set(names) - seen.keys()):
+    detected = {name: most_certain(one, options) for name, one in found.items()}
+    detected = {name: boxes for name, boxes in detected.items() if len(boxes.boxes)}
+    if without := len(set(names) - detected.keys()):
         logging.warning(
             "%d of %d images have no detected box: the whole image is their only region",
             without,
             len(names),
         )
-    return seen
+    return detected
 
 
-def most_certain(found: ImageDetections, options: RegionOptions) -> SeenBoxes:
+def most_certain(found: ImageDetections, options: RegionOptions) -> DetectedBoxes:
     """Returns the distinct boxes of an image with the highest weighted scores."""
     weights = np.array([source.weight for source in options.detections], np.float32)
     scores = np.where(found.is_tag, -1.0, found.scores * weights[found.source_index])
@@ -100,7 +100,7 @@ def most_certain(found: ImageDetections, options: RegionOptions) -> SeenBoxes:
     _, first = np.unique(np.round(found.boxes[order] / _SAME), axis=0, return_index=True)
     chosen = order[np.sort(first)][: options.most]
     sizes = tuple(found.sizes[int(found.source_index[place])] for place in chosen)
-    return SeenBoxes(found.boxes[chosen].astype(np.float32), sizes)
+    return DetectedBoxes(found.boxes[chosen].astype(np.float32), sizes)
 
 
 def check_regions(
@@ -136,7 +136,9 @@ def region_sources(regions: RegionOptions | None) -> list[Path]:
 
 
 def boxes_of_names(
-    seen: Mapping[str, SeenBoxes] | None, names: Sequence[str]
-) -> tuple[SeenBoxes, ...] | None:
+    detected: Mapping[str, DetectedBoxes] | None, names: Sequence[str]
+) -> tuple[DetectedBoxes, ...] | None:
     """Returns the boxes of each name; None without regions."""
-    return None if seen is None else tuple(seen.get(name, NOTHING_SEEN) for name in names)
+    return (
+        None if detected is None else tuple(detected.get(name, NO_DETECTED_BOXES) for name in names)
+    )

@@ -27,7 +27,7 @@ def stores_boxes(store: FeatureStore, unknown: Sequence[str]) -> bool:
     if not (store.has_boxes and store.needs_sizes and unknown):
         return store.has_boxes
     logging.warning(
-        "%s holds boxes in pixels, and no source gives the sizes of %s: boxes are left out. Add "
+        "%s contains boxes in pixels, and no source has the sizes of %s: boxes are left out. Add "
         ",sizes=FILE (a COCO JSON with widths and heights) to the path of the features",
         store.paths[0],
         describe_names(unknown),
@@ -83,7 +83,7 @@ def _bytes_of(
     array: np.ndarray | None, shape: tuple[int | None, ...], options: FeatureOptions, where: str
 ) -> bytes:
     if array is None:
-        raise InputError(f"{where} is missing, other images have it")
+        raise InputError(f"{where} is missing, but other images have it")
     fits = array.ndim == len(shape) and all(
         wanted in (None, size) for wanted, size in zip(shape, array.shape, strict=True)
     )
@@ -93,7 +93,7 @@ def _bytes_of(
         raise InputError(f"{where} has no row: the image has no region to attend to")
     if not np.isfinite(array).all():
         raise InputError(
-            f"{where} has NaN or infinite numbers: the features are damaged; make them again"
+            f"{where} has NaN or infinite numbers: the features are damaged; extract them again"
         )
     if options.unit_norm:
         norms = np.linalg.norm(array.astype(np.float32), axis=-1, keepdims=True)
@@ -103,7 +103,7 @@ def _bytes_of(
     if not np.isfinite(stored).all():
         raise InputError(
             f"{where} has numbers up to {np.abs(array).max():g}, which are not finite in "
-            f"{options.dtype}; float32 holds larger ones"
+            f"{options.dtype}; use float32, which has a larger range"
         )
     return stored.tobytes()
 

@@ -30,7 +30,7 @@ from tfrecords.builders.images.image_references import (
 )
 from tfrecords.builders.images.shard_jobs import ImageEntry, ImageShardJob, record_features
 from tfrecords.core.errors import InputError
-from tfrecords.core.name_examples import describe_held, describe_names
+from tfrecords.core.name_examples import describe_available, describe_names
 from tfrecords.core.records import CONCEPTS, VOCABULARY, Records, open_records
 from tfrecords.core.shards import Skip, describe_skips
 from tfrecords.formats.detections.reading import DetectionSource, ImageDetections, read_detections
@@ -166,7 +166,7 @@ def build_images(options: ImagesOptions, progress: bool = True) -> Records:
         },
         skipped=skipped,
         dropped=dropped,
-        if_empty=lambda: describe_held([options.images]),
+        if_empty=lambda: describe_available([options.images]),
         converted=converted,
     )
 
@@ -178,7 +178,7 @@ def _check(options: ImagesOptions) -> None:
     check_backbone(options)
     check_views(options.features, options.backbone, options.splits)
     if not options.store_pixels and options.backbone is None:
-        raise InputError("records with neither pixels nor features hold no image: keep one of them")
+        raise InputError("records need pixels or features: store at least one of them")
 
 
 def _read_concepts(path: Path, vocabulary: Vocabulary) -> tuple[ConceptDictionary, dict[str, int]]:
@@ -252,7 +252,7 @@ def _entries(
     split: str,
     files: Sequence[str],
     images: ImageFolder,
-    seen: Mapping[str, Sequence[ImageConcept]],
+    found: Mapping[str, Sequence[ImageConcept]],
     references: Mapping[str, ImageReferences],
     with_texts: bool,
     vocabulary: Vocabulary,
@@ -262,10 +262,14 @@ def _entries(
     keep = options.keep_images_without_concepts and split != TRAIN_SPLIT
     entries = []
     for name in files:
-        concepts = seen.get(name, ())
+        concepts = found.get(name, ())
         if not concepts and not keep:
             # An unreadable picture has no detection for that reason.
-            why = "no detection maps to a concept" if name in seen else "no detection lists it"
+            why = (
+                "no detection maps to a concept"
+                if name in found
+                else "the detections do not contain it"
+            )
             data = images.read(name)
             none = Skip(name, "no_concept", f"{split}: {why}")
             skipped.append(data if isinstance(data, Skip) else none)
@@ -277,8 +281,8 @@ def _entries(
     if not entries:
         raise InputError(
             f"split {split!r}: none of its {len(files)} images has a concept: "
-            f"{describe_skips(skipped[-len(files) :], 2)}. The detections name "
-            f"{describe_names(sorted(seen))} of the requested ones"
+            f"{describe_skips(skipped[-len(files) :], 2)}. The detections contain "
+            f"{describe_names(sorted(found))} of the requested ones"
         )
     if references and with_texts and not any(entry.texts for entry in entries):
         raise InputError(

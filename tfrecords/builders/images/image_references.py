@@ -51,8 +51,8 @@ def read_image_references(path: Path, names: Collection[str]) -> dict[str, Image
     if not with_caption(found):
         called = sorted(image.image_id for image in images if image.captions)
         raise InputError(
-            f"{path} has no caption for any image: it names {called[:2]}, the images are named "
-            f"{sorted(names)[:2]}"
+            f"{path} has no caption for any image: it has captions of {called[:2]}, but the images "
+            f"are named {sorted(names)[:2]}"
         )
     return found
 

@@ -69,7 +69,7 @@ class BoxEvidence:
             percent: whether scores are expected in 0..100.
         """
         self._path, self._format, self._percent = path, box_format, percent
-        self._held: list[tuple[WrittenBoxes, int, int]] = []
+        self._pending: list[tuple[WrittenBoxes, int, int]] = []
         # All boxes; boxes in images of a known size; boxes in images that are not tiny.
         self._boxes = self._sized = self._in_large = 0
         self._fits: Counter[str] = Counter()
@@ -83,18 +83,18 @@ class BoxEvidence:
         """Adds one image; `height` and `width` in pixels, 0 if unknown."""
         if not len(image.boxes):
             return
-        self._held.append((image, height, width))
-        if len(self._held) == _COUNTED_TOGETHER:
+        self._pending.append((image, height, width))
+        if len(self._pending) == _COUNTED_TOGETHER:
             self._count()
 
     def _count(self) -> None:
-        held, self._held = self._held, []
-        if not held:
+        pending, self._pending = self._pending, []
+        if not pending:
             return
-        counts = [len(image.boxes) for image, _, _ in held]
-        boxes = np.concatenate([image.boxes for image, _, _ in held])
-        scores = np.concatenate([image.scores for image, _, _ in held])
-        sizes = np.repeat(np.array([(h, w) for _, h, w in held], np.float64), counts, axis=0)
+        counts = [len(image.boxes) for image, _, _ in pending]
+        boxes = np.concatenate([image.boxes for image, _, _ in pending])
+        scores = np.concatenate([image.scores for image, _, _ in pending])
+        sizes = np.repeat(np.array([(h, w) for _, h, w in pending], np.float64), counts, axis=0)
 
         def first(kind: str, rows: np.ndarray, values: np.ndarray) -> None:
             """Keeps the first row with a kind of fault as its example."""
@@ -102,7 +102,7 @@ class BoxEvidence:
                 return
             row = int(np.argmax(rows))
             number = int(np.searchsorted(np.cumsum(counts), row, side="right"))
-            image, height, width = held[number]
+            image, height, width = pending[number]
             shown = ", ".join(f"{number:.6g}" for number in np.ravel(values[row]))
             self._examples[kind] = _Example(
                 image.place(row - sum(counts[:number])), shown, height, width
@@ -168,20 +168,20 @@ class BoxEvidence:
                     f"{self._path}: `scores=percent` expects 0..100, but none of its "
                     f"{self._scores} scores is above 1 ({span}): leave `scores=percent` out"
                 )
-            expected, cure = "0..100, as `scores=percent` requires", "Expected percents"
+            expected, advice = "0..100, as `scores=percent` requires", "Expected percents"
         else:
-            expected, cure = "0..1", "Turn logits into probabilities"
+            expected, advice = "0..1", "Convert logits to probabilities"
             if _ONE < high <= 100 * HIGHEST_SCORE and low >= 0:
-                cure = (
-                    "If they are percents, add `,scores=percent` after the file name; turn "
-                    "logits into probabilities"
+                advice = (
+                    "If they are percents, add `,scores=percent` after the file name; "
+                    "convert logits to probabilities"
                 )
         if "score" not in self._examples:
             return
         example = self._examples["score"]
         raise InputError(
             f"{example.place} has the score {example.shown}, expected {expected}: "
-            f"{self._high_scores} of {self._scores} scores are above 1 ({span}). {cure}"
+            f"{self._high_scores} of {self._scores} scores are above 1 ({span}). {advice}"
         )
 
     def _check_pixels(self) -> None:
@@ -207,7 +207,7 @@ class BoxEvidence:
             message = (
                 f"{self._path}: all of its {self._first_pixel} boxes lie in the first pixels of "
                 f"their image, for example {self._examples['tiny']}. Their source was read in the "
-                "wrong format: make them again with `boxes=FORMAT`"
+                "wrong format: build them again with `boxes=FORMAT`"
             )
         else:
             flags = describe_formats(self._fitting(relative=True) or ["relative_xywh"])
@@ -237,8 +237,8 @@ class BoxEvidence:
             )
         elif misfits >= _MOST * total:
             self._refuse(
-                f"{found}, and no format fits all. Are width and height those of the images the "
-                "detector saw? Correct the sizes or the boxes",
+                f"{found}, and no format fits all. Are width and height those of the images that "
+                "the detector processed? Correct the sizes or the boxes",
                 sure=misfits >= _LEAST_WEAK_BOXES,
             )
 

@@ -28,9 +28,9 @@ SCORE_FORMATS = ("fraction", "percent")
 _KEYS = ("boxes", "scores", "sizes")
 
 BOX_HELP = (
-    f"boxes= converts boxes that are not written as their kind expects: {', '.join(BOX_FORMATS)} "
-    "(coco: xywh, open_images: relative_xyxy, hdf5: relative_yxyx); sizes= names a JSON with the "
-    "sizes of the images, for pixels in files without sizes."
+    f"boxes= converts boxes that are not in the format of their kind: {', '.join(BOX_FORMATS)} "
+    "(coco: xywh, open_images: relative_xyxy, hdf5: relative_yxyx); sizes= is a JSON with the "
+    "sizes of the images, for boxes in pixels in files without sizes."
 )
 
 

@@ -74,8 +74,8 @@ def read_coco(
     if "" in content.keys:
         if companion is None:
             raise InputError(
-                f"{path} is a plain list of detections: name the JSON that holds its `images` and "
-                "`categories` too (FILE+JSON)"
+                f"{path} is a plain list of detections: also give the JSON with its `images` and "
+                "`categories` (FILE+JSON)"
             )
         for element in stream_json(companion):
             if element.key != "annotations":
@@ -86,7 +86,7 @@ def read_coco(
             f"none of them empty; found {', '.join(sorted(content.keys)[:8]) or 'nothing'}"
         )
     if not content.annotations:
-        raise InputError(f"{path} has no detection at all (its `annotations` are empty)")
+        raise InputError(f"{path} contains no detections (its `annotations` are empty)")
     _check_ids(content, path)
     yield from read_written(
         _images(content, path),
@@ -166,7 +166,7 @@ def _add_annotation(content: _Content, value: Any, place: str) -> None:
     # NaN scores are dropped and counted later, with the boxes.
     if score < 0:
         raise InputError(
-            f"{place}: {number} has the score {_short(score)}, expected 0..1. Turn logits into "
+            f"{place}: {number} has the score {_short(score)}, expected 0..1. Convert logits to "
             "probabilities"
         )
     if image_id not in content.first_of_image:

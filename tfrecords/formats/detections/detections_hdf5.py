@@ -27,7 +27,7 @@ from tfrecords.pictures.image_names import is_image_name
 
 _BOXES, _SCORES, _CLASSES = "detection_boxes", "detection_scores", "detection_classes"
 _EXPECTED = (
-    f"one group per image with {_BOXES} [N, 4], {_SCORES} [N] and {_CLASSES} [N] (N the same), "
+    f"one group per image with {_BOXES} [N, 4], {_SCORES} [N] and {_CLASSES} [N] (equal N), "
     "stored in the file itself"
 )
 # Room for a million boxes.
@@ -70,7 +70,7 @@ def _images(path: Path) -> Iterator[WrittenBoxes]:
             file.visititems(lambda name, item: names.append(name) if _is_image(item) else None)
             if not names:
                 raise InputError(
-                    f"{path} holds no image: its top level has "
+                    f"{path} contains no images: its top level contains "
                     f"{', '.join(map(repr, list(file)[:5])) or 'nothing'}; expected {_EXPECTED}"
                 )
             for name in names:
@@ -90,7 +90,7 @@ def _is_image(item: Any) -> bool:
 def _image(group: h5py.Group, name: str, path: Path) -> WrittenBoxes:
     place = f"{path}: group {name!r}"
     if not is_image_name(name):
-        raise InputError(f"{place} cannot name an image")
+        raise InputError(f"{place}: the name is not a valid image name")
     boxes, scores, classes = (_values(group, key, place) for key in (_BOXES, _SCORES, _CLASSES))
     count = len(boxes)
     if not (boxes.shape == (count, 4) and scores.shape == classes.shape == (count,)):

@@ -72,7 +72,7 @@ def read_open_images(
 def _images(path: Path, label_map: LabelMap) -> Iterator[WrittenBoxes]:
     if not label_map.codes:
         raise InputError(
-            f"{path} names classes by codes such as /m/01g317, but {label_map.name} has none: give "
+            f"{path} has class codes such as /m/01g317, but {label_map.name} has none: give "
             "the class descriptions CSV of Open Images, or a .pbtxt with `name` and `display_name`"
         )
     # 8 bytes per image: the whole set has nine million images.
@@ -98,7 +98,7 @@ def _images(path: Path, label_map: LabelMap) -> Iterator[WrittenBoxes]:
 
         yield WrittenBoxes(image_id, 0, 0, numbers[:, _XYXY], numbers[:, 0], np.array(ids), place)
     if not seen:
-        raise InputError(f"{path} has no detection at all: no line below its header")
+        raise InputError(f"{path} contains no detections: no line below its header")
     if not known:
         raise InputError(
             f"{path}: {label_map.name} contains none of its classes (the first is {label!r}): give "
@@ -129,7 +129,7 @@ def _boxes(path: Path) -> Iterator[_Box]:
                         "cut short?"
                     )
                 if not is_image_name(row[image]):
-                    raise InputError(f"{place}: {row[image][:80]!r} cannot name an image")
+                    raise InputError(f"{place}: {row[image][:80]!r} is not a valid image name")
                 numbers = _numbers([row[i] for i in places], place)
                 yield _Box(reader.line_num, normalize_name(row[image]), row[label], numbers)
         except csv.Error as error:

@@ -183,9 +183,9 @@ def read_boxes(
 
             if options != AS_EXPECTED:
                 raise InputError(
-                    f"{path} holds detections records, whose boxes have one format: leave "
-                    f"{', '.join(f'{k}={v}' for k, v in options.recorded.items())} out, or give it "
-                    "to r2m-detect-objects, which makes the records"
+                    f"{path} contains detections records, whose boxes have a fixed format: leave "
+                    f"{', '.join(f'{k}={v}' for k, v in options.recorded.items())} out, or pass "
+                    "them to r2m-detect-objects, which builds the records"
                 )
             yield from read_detection_records(path)
         elif kind == "coco":
@@ -236,13 +236,11 @@ def read_detections(
     if not sources:
         raise InputError("no file of detections was given")
     match = (
-        normalize_name
-        if names is None
-        else NameIndex(names, "the images that the detections name").find
+        normalize_name if names is None else NameIndex(names, "the images in the detections").find
     )
     sizes: dict[str, dict[int, tuple[int, int]]] = defaultdict(dict)
     found: dict[str, list[tuple[int, bool, Detections]]] = defaultdict(list)
-    strangers: list[str] = []
+    unmatched: list[str] = []
     for index, source in enumerate(sources):
         own: dict[str, Detections] = {}
         faults: Counter[str] = Counter()
@@ -255,10 +253,10 @@ def read_detections(
             faults.update(image.found.dropped)
             name = match(image.name)
             if name is None:
-                strangers = [*strangers[:2], image.name]
+                unmatched = [*unmatched[:2], image.name]
                 continue
             if name in own:
-                raise InputError(f"{source.path} names image {name!r} twice")
+                raise InputError(f"{source.path} contains image {name!r} twice")
             own[name] = image.found
             sizes[name][index] = (image.height, image.width)
         _report(source.path, count, faults)
@@ -269,8 +267,8 @@ def read_detections(
             found[name].append((index, are_tags, kept))
     if names is not None and not found:
         raise InputError(
-            f"the detections contain none of the {len(names)} images: they name "
-            f"{sorted(strangers)}, the images are named {sorted(names)[:3]}"
+            f"the detections contain none of the {len(names)} images: they are of "
+            f"{sorted(unmatched)}, but the images are named {sorted(names)[:3]}"
         )
     return {name: _merge(sizes[name], parts) for name, parts in found.items()}
 
@@ -280,7 +278,7 @@ def _report(path: Path, count: int, faults: Counter[str]) -> None:
     listed = ", ".join(f"{number} {reason}" for reason, number in faults.most_common())
     if not count:
         raise InputError(
-            f"{path} has no detection at all" + (f" that can be right: {listed}" if listed else "")
+            f"{path} contains no {'valid ' * bool(listed)}detections{listed and ': '}{listed}"
         )
     if listed:
         logging.warning("%s: left out %s of %d", path, listed, count + faults.total())

@@ -73,14 +73,14 @@ def _sizes(path: Path, native: str, options: BoxOptions) -> Callable[[str], tupl
     if not is_relative(native):
         if options.sizes:
             raise InputError(
-                f"{path} holds the sizes of its images: leave sizes={options.sizes} out"
+                f"{path} contains the sizes of its images: leave sizes={options.sizes} out"
             )
         return None
     if options.sizes is None:
         if options.boxes and not is_relative(options.boxes):
             raise InputError(
-                f"boxes={options.boxes} are in pixels, and {path} does not hold the sizes of its "
-                "images: add `,sizes=FILE`, a JSON with `images` (file_name, width, height)"
+                f"boxes={options.boxes} are in pixels, and {path} does not contain the sizes of "
+                "its images: add `,sizes=FILE`, a JSON with `images` (file_name, width, height)"
             )
         return None
     known, file = read_sizes(options.sizes), options.sizes
@@ -89,7 +89,7 @@ def _sizes(path: Path, native: str, options: BoxOptions) -> Callable[[str], tupl
         base = name.rpartition("/")[2]
         size = known.get(name) or known.get(base) or known.get(base.rpartition(".")[0])
         if size is None:
-            raise InputError(f"{file} has no size of image {name!r}, which {path} has boxes of")
+            raise InputError(f"{file} has no size for image {name!r}, which has boxes in {path}")
         return size
 
     return size_of

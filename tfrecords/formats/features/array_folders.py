@@ -131,9 +131,9 @@ def _first_file(folder: Path) -> Path:
     hint = ""
     if any(folder.glob("*.pt*")):
         hint = (
-            ". Files of PyTorch may run any program when they are loaded, and are not read: save "
+            ". PyTorch files can execute code when they are loaded, and are not supported: save "
             "the arrays of those you trust as <id>.npz, with numpy.savez(path, feat=array)"
         )
     raise InputError(
-        f"{folder} holds no .npy or .npz file; it holds {describe_folder(folder)}{hint}"
+        f"{folder} contains no .npy or .npz file; it contains {describe_folder(folder)}{hint}"
     )

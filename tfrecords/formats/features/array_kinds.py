@@ -62,8 +62,8 @@ def open_arrays(every: Sequence[Field], sizes_file: Path | None = None) -> Array
             continue
         if part.kind in parts:
             raise InputError(
-                f"{part.arrays.path} holds {part.kind} like {parts[part.kind].arrays.path}: one of "
-                "a kind is read"
+                f"{part.arrays.path} and {parts[part.kind].arrays.path} both contain "
+                f"{part.kind}: give only one of each kind"
             )
         if part.kind == "boxes":
             corners = without_padding(first.array, first.rows, first.where)
@@ -79,11 +79,11 @@ def open_arrays(every: Sequence[Field], sizes_file: Path | None = None) -> Array
         parts["boxes"] = Part("boxes", by_role["relative_boxes"], (None, 4), corners_first=True)
     if not parts.keys() - {"boxes"}:
         raise InputError(
-            f"{every[0].arrays.path} holds boxes alone: looked for features under the names "
-            f"{describe_fields()}{_held(every[0].arrays)}"
+            f"{every[0].arrays.path} contains only boxes: expected features with one of the names "
+            f"{describe_fields()}{_contents(every[0].arrays)}"
         )
     if "boxes" in parts and "region_feature" not in parts:
-        raise InputError(f"{parts['boxes'].arrays.path} holds boxes, but no region features")
+        raise InputError(f"{parts['boxes'].arrays.path} contains boxes, but no region features")
     if sizes_file is not None:
         read_sizes(sizes_file)
     order = ("global_feature", "grid_feature", "region_feature", "boxes")
@@ -102,7 +102,7 @@ def _first_arrays(fields: Sequence[Field], count: Arrays | None) -> list[_First]
             if (array := arrays.get(key)) is not None:
                 break
         else:
-            raise InputError(f"{arrays.path} holds no image{_held(arrays)}")
+            raise InputError(f"{arrays.path} contains no images{_contents(arrays)}")
         name = name or key
         padded = field.role in ("feature", "boxes")
         rows = row_count(count, key) if count is not None and padded else None
@@ -130,7 +130,7 @@ def _part(item: _First, parts: Mapping[str, Part], *, transposed: bool) -> Part 
     if first.size == 0 or first.ndim not in (1, 2, 3):
         raise InputError(
             f"the first image in {arrays.path}: shape {shape}, expected [D], [N, D] or [gh, gw, D]"
-            f"{_held(arrays)}"
+            f"{_contents(arrays)}"
         )
     if field.role == "boxes":
         return Part("boxes", arrays, (None, 4))
@@ -145,7 +145,7 @@ def _part(item: _First, parts: Mapping[str, Part], *, transposed: bool) -> Part 
         return Part("grid_feature", arrays, (side, side, shape[1]))
     if field.role == "grid_feature" and "region_feature" in parts:
         logging.warning(
-            "%s holds maps of %d cells, which do not form a square, and regions: the maps are "
+            "%s contains maps of %d cells, which do not form a square, and regions: the maps are "
             "omitted",
             arrays.path,
             shape[0],
@@ -160,12 +160,12 @@ def _are_usable(first: _First, corners: np.ndarray) -> bool:
     """Returns whether boxes are given as corners; logs a warning if not."""
     if corners.ndim == 2 and corners.shape[1] == 4 and not are_corners(corners):
         logging.warning(
-            "%s: the boxes are not x1, y1, x2, y2: many end before they begin; they are left out",
+            "%s: the boxes are not x1, y1, x2, y2: many are inverted; they are left out",
             first.where,
         )
         return False
     return True
 
 
-def _held(arrays: Arrays) -> str:
-    return f"; it holds {held}" if (held := arrays.describe()) else ""
+def _contents(arrays: Arrays) -> str:
+    return f"; it contains {found}" if (found := arrays.describe()) else ""

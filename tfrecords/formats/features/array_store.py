@@ -243,6 +243,6 @@ def _fitting(array: np.ndarray, part: Part, where: str) -> np.ndarray:
         expected = ", ".join("N" if size is None else str(size) for size in part.shape)
         least = ", N at least 1," if None in part.shape else ""
         raise InputError(
-            f"{where}: shape {array.shape}, expected [{expected}]{least} like the others"
+            f"{where}: shape {array.shape}, expected [{expected}]{least} as for the other images"
         )
     return array

@@ -89,10 +89,10 @@ def npy_header(stream: BinaryIO, size: int) -> tuple[tuple[int, ...], bool, np.d
         shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
     start = stream.tell()
     if dtype.hasobject:
-        raise ValueError("it holds Python objects, which are not read")
+        raise ValueError("it contains Python objects, which are not supported")
     needed = math.prod(shape) * dtype.itemsize
     if min(shape, default=0) < 0 or needed > size - start:
-        raise ValueError(f"shape {shape} of {dtype} takes {needed} bytes, it has {size - start}")
+        raise ValueError(f"shape {shape} of {dtype} requires {needed} bytes, found {size - start}")
     return shape, fortran, dtype, start
 
 
@@ -103,14 +103,14 @@ def finite(array: np.ndarray, where: str) -> np.ndarray:
         InputError: the array contains something other than finite numbers.
     """
     if array.dtype.kind not in "fiu":
-        raise InputError(f"{where} holds {array.dtype}, expected numbers")
+        raise InputError(f"{where} contains {array.dtype}, expected numbers")
     if array.dtype.kind != "f" or array.dtype.itemsize > 4:
         with np.errstate(over="ignore"):
             array = array.astype(np.float32)
     elif not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     if not np.isfinite(array).all():
-        raise InputError(f"{where} holds numbers that are not finite in {array.dtype}")
+        raise InputError(f"{where} contains numbers that are not finite in {array.dtype}")
     return array
 
 
@@ -144,7 +144,7 @@ def _unpacked(data: bytes, field: str | None) -> bytes:
             name = names[0]
         if name not in names:
             wanted = f"`{field}`" if field else describe_fields()
-            raise ValueError(f"it holds {', '.join(names[:8]) or 'nothing'}, expected {wanted}")
+            raise ValueError(f"it contains {', '.join(names[:8]) or 'nothing'}, expected {wanted}")
         # `zipfile` never unpacks more than the declared size.
         if archive.getinfo(name).file_size > MOST_BYTES:
             raise ValueError(f"{name} unpacks to more than {MOST_BYTES} bytes")

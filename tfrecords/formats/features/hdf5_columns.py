@@ -29,7 +29,7 @@ class Hdf5Column:
     Attributes:
         path: path of the file.
         column: name of the data set.
-        ids_column: name of the data set with the row names; None if `ids` gives them.
+        ids_column: name of the data set with the row names; None if `ids` contains them.
         ids: see `read_row_names`.
         ranges: name of the data set with the first and the last but one row of each image; None if
             each image has one row.
@@ -112,9 +112,9 @@ def column_fields(path: Path, names: list[str], ids: Path | None) -> list[Field]
     ids_column = by_role.get("ids") if ids is None else None
     if ids is None and ids_column is None:
         raise InputError(
-            f"{path} holds columns, but none with the names of the images: looked for `image_id`, "
-            f"`ids` and the like; it holds {describe_contents(path)}. Give them in the order of "
-            f"the rows: h5:{path.name},ids=FILE (a name per line, JSON, .npy{_pickle_beside(path)})"
+            f"{path} contains columns, but none with the names of the images (`image_id`, `ids` or "
+            f"similar); it contains {describe_contents(path)}. Give the names in the order of the "
+            f"rows: h5:{path.name},ids=FILE (one name per line, JSON, .npy{_pickle_beside(path)})"
         )
     names_of_images = _row_numbers(path, ids_column, ids)
     ranges = by_role.get("ranges")
@@ -127,7 +127,7 @@ def column_fields(path: Path, names: list[str], ids: Path | None) -> list[Field]
         if length != len(names_of_images):
             raise InputError(
                 f"{path}: {own or name!r} has {length} rows, but "
-                f"{ids or ids_column} names {describe_names(list(names_of_images))}; it holds "
+                f"{ids or ids_column} lists {describe_names(list(names_of_images))}; it contains "
                 f"{describe_contents(path)}"
             )
         found.append(Field(role, Hdf5Column(path, name, ids_column, ids, own)))
@@ -143,7 +143,7 @@ def _pickle_beside(path: Path) -> str:
 def _length(path: Path, name: str) -> int:
     shape = getattr(item_of(opened(path), name), "shape", None)
     if not shape:
-        raise InputError(f"{path}: {name!r} is not a column; it holds {describe_contents(path)}")
+        raise InputError(f"{path}: {name!r} is not a column; it contains {describe_contents(path)}")
     return int(shape[0])
 
 

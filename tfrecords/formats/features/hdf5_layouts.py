@@ -126,11 +126,11 @@ def hdf5_fields(path: Path, ids: Path | None = None) -> list[Field]:
         raise InputError(f"the names in {path} cannot be read: {error}") from error
     if ids is not None:
         raise InputError(
-            f"ids={ids} names the rows of columns, but {path} has no column of features: looked "
-            f"for {describe_fields()}; it holds {describe_contents(path)}"
+            f"ids={ids} names the rows of columns, but {path} has no column of features (expected "
+            f"{describe_fields()}); it contains {describe_contents(path)}"
         )
     if not names:
-        raise InputError(f"{path} holds no image")
+        raise InputError(f"{path} contains no images")
     try:
         found = (_grouped(path, names, groups) if groups else []) or _suffixed(path, names)
     except Exception as error:  # the library raises many kinds

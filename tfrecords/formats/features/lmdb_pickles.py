@@ -51,7 +51,7 @@ def lmdb_fields(path: Path) -> list[Field]:
     """Returns the fields of a database, which follow from its first value.
 
     Raises:
-        InputError: the path is no database, or its values contain no features.
+        InputError: the path is not a database, or its values contain no features.
     """
     arrays = LmdbArrays(path)
     names = arrays.keys()
@@ -62,7 +62,7 @@ def lmdb_fields(path: Path) -> list[Field]:
     if by_role.keys().isdisjoint(FEATURE_ROLES):
         raise InputError(
             f"{path}, image {names[0]!r}: a pickle with {', '.join(map(repr, list(content)[:8]))}; "
-            f"looked for {describe_fields()}"
+            f"expected one of {describe_fields()}"
         )
     return [Field(role, PickledArrays(path, name)) for role, name in by_role.items()]
 
@@ -87,8 +87,8 @@ def _array(value: Any, where: str) -> np.ndarray:
         try:
             value = np.frombuffer(base64.b64decode(value, validate=True), "<f4")
         except ValueError as error:
-            raise InputError(f"{where} is no base64 of float32: {error}") from None
+            raise InputError(f"{where} is not float32 encoded as base64: {error}") from None
     try:
         return finite(np.asarray(value), where)
     except (ValueError, TypeError, OverflowError) as error:
-        raise InputError(f"{where} is no array: {error}") from None
+        raise InputError(f"{where} is not an array of numbers: {error}") from None

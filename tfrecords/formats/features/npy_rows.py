@@ -72,7 +72,7 @@ def _names(path: Path, ids: Path) -> dict[str, int]:
     names, rows = read_row_names(ids), len(_mapped(path))
     if len(names) != rows:
         raise InputError(
-            f"{ids} names {describe_names(list(names))}, but {path} has {rows} rows: expected one "
+            f"{ids} lists {describe_names(list(names))}, but {path} has {rows} rows: expected one "
             "name per row"
         )
     return names

@@ -5,7 +5,7 @@
 | `tsv:FILE[,FILE...]`, `tsv:FOLDER` | TSVs of bottom-up attention and others, see `tsv.py` |
 | `folders:PREFIX` | some of `PREFIX_fc/<id>.npy`, `PREFIX_att/<id>.npz`, `PREFIX_box/<id>.npy` |
 | `folders:FOLDER` | a folder with a .npy or .npz per image |
-| `h5:FILE[,FILE...]` | HDF5, see `hdf5.py`; one file per split, or per kind of feature and boxes |
+| `h5:FILE[,FILE...]` | HDF5, see `hdf5_layouts.py`; one file per split, or per kind of array |
 | `lmdb:PATH[,PATH...]` | LMDB with .npy or .npz bytes, or a pickled dictionary, per image |
 | `npy:FILE` | an array with a row per image; named by row number or by `,ids=LIST` |
 | `records:FOLDER` | `features`, `captions` or `images` records |
@@ -55,11 +55,14 @@ def open_feature_store(text: str) -> FeatureStore:
     kind = kind or _guess(text)
     if not paths or any(kind not in _OPTIONS[name] for name in options):
         raise InputError(
-            f"cannot open {text!r}: expected KIND:PATH, of {', '.join(STORE_KINDS)}; "
-            "sizes=FILE requires tsv, folders, h5 or lmdb, ids=FILE requires npy or h5"
+            f"cannot open {text!r}: expected KIND:PATH with one of the kinds "
+            f"{', '.join(STORE_KINDS)}; sizes=FILE requires tsv, folders, h5 or lmdb, ids=FILE "
+            "requires npy or h5"
         )
     if len(paths) > 1 and (kind in ("folders", "npy", "records") or "ids" in options):
-        raise InputError(f"{text!r}: {kind} takes one path{' with ids' * ('ids' in options)}")
+        raise InputError(
+            f"{text!r}: {kind} accepts only one path{' with ids' * ('ids' in options)}"
+        )
     for path in paths:
         if path.suffix in _PICKLES:
             raise _pickled(path)
@@ -89,7 +92,7 @@ def _open(kind: str, paths: list[Path], sizes: Path | None, ids: Path | None) ->
         store = open_arrays([Field("feature", NpyRows(paths[0], ids))], sizes)
         if ids is None:
             logging.warning(
-                "%s: images are named by their row numbers, from 0; ids=LIST gives them names",
+                "%s: images are named by their row numbers, from 0; to name them, add ,ids=LIST",
                 paths[0],
             )
         return store
@@ -111,7 +114,7 @@ def _tsv_files(path: Path) -> list[Path]:
         return [path]
     found = sorted(item for item in path.iterdir() if _TSV_NAME.search(item.name))
     if not found:
-        raise InputError(f"{path} holds no .tsv file")
+        raise InputError(f"{path} contains no .tsv files")
     return found
 
 
@@ -137,22 +140,22 @@ def _guess(text: str) -> str:
         raise _pickled(path)
     if path.suffix == ".npz":
         raise InputError(
-            f"{path}: give the folder of a file per image, folders:FOLDER; of a file of many "
-            "images save each array as .npy and give npy:FILE,ids=LIST"
+            f"{path}: if it is the file of one image, give its folder (folders:FOLDER); if it is a "
+            "file of many images, save each array as .npy and give npy:FILE,ids=LIST"
         )
     if first and path.is_dir():
         return "folders"
     missing = "" if path.exists() else " (there is no such file or folder)"
     raise InputError(
-        f"cannot detect the kind of features of {text!r}{missing}; give KIND:PATH, of "
-        f"{', '.join(STORE_KINDS)}"
+        f"cannot detect the kind of features of {text!r}{missing}; give KIND:PATH with one "
+        f"of the kinds {', '.join(STORE_KINDS)}"
     )
 
 
 def _pickled(path: Path) -> InputError:
     return InputError(
-        f"{path} is a file of PyTorch or a pickle, which may run any program when it is loaded, "
-        "and is not read. Convert what you trust to a folder of <id>.npz: in Python, "
+        f"{path} is a PyTorch file or a pickle, which can execute code when it is loaded, and is "
+        "not supported. If you trust it, convert it to a folder of <id>.npz: in Python, "
         "`array = torch.load(path, map_location='cpu')`, for a map [1, D, gh, gw] of "
         "grid-feats-vqa `array = array[0].permute(1, 2, 0)`, then "
         "`numpy.savez(f'{id}.npz', feat=array.numpy())`; give the folder as folders:FOLDER"

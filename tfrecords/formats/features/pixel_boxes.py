@@ -83,7 +83,7 @@ def are_relative(corners: np.ndarray) -> bool:
 
 
 def are_corners(corners: np.ndarray) -> bool:
-    """Returns whether boxes [N, 4] can be x1, y1, x2, y2: few of them end before they begin."""
+    """Returns whether boxes [N, 4] can be x1, y1, x2, y2: few of them are inverted."""
     # Rounding does not invert a detector's box; most boxes x, y, width, height look inverted.
     return bool(10 * _inverted(corners).sum() <= len(corners) or len(corners) < _LEAST_BOXES)
 
@@ -104,7 +104,7 @@ def _relative(corners: np.ndarray, size: np.ndarray, where: str) -> np.ndarray:
     if not are_corners(corners):
         inverted = _inverted(corners)
         raise InputError(
-            f"{where}: {inverted.sum()} of {len(corners)} boxes end before they begin, "
+            f"{where}: {inverted.sum()} of {len(corners)} boxes are inverted, "
             f"{_example(corners[inverted])}; expected x1, y1, x2, y2. Are they x, y, width, height?"
         )
     boxes = np.clip(corners / size, 0.0, 1.0).astype(np.float32)

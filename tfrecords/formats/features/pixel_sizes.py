@@ -25,7 +25,7 @@ def read_sizes(path: Path) -> dict[str, tuple[int, int]]:
             with access to the images.
 
     Raises:
-        InputError: the file is missing, no JSON, or contains no size of an image.
+        InputError: the file is missing, not JSON, or contains no size of an image.
     """
     try:
         status = path.stat()
@@ -59,7 +59,7 @@ def _read(path: Path, size: int, modified: int) -> dict[str, tuple[int, int]]:
         sizes.pop(form, None)
     if not sizes:
         raise InputError(
-            f"{path} gives no sizes of images: expected "
+            f"{path} contains no sizes of images: expected "
             '{"images": [{"id", "file_name", "width", "height"}]}'
         )
     return sizes
@@ -82,7 +82,7 @@ def find_size(path: Path, names: Sequence[str]) -> tuple[int, int]:
                 return sizes[form]
     wanted = " or ".join(map(repr, dict.fromkeys(names)))
     some = describe_names(list(sizes), "name")
-    raise InputError(f"{path} gives no size of image {wanted}, or several; it has {some}")
+    raise InputError(f"{path} has no unique size for image {wanted}; it has {some}")
 
 
 def checked_size(height: Any, width: Any, where: str) -> tuple[int, int]:
@@ -94,7 +94,7 @@ def checked_size(height: Any, width: Any, where: str) -> tuple[int, int]:
     for side in (height, width):
         if type(side) is not int or not 1 <= side <= _LARGEST:
             raise InputError(
-                f"{where}: an image of {width!r} x {height!r} pixels; expected whole numbers from "
-                "1 on"
+                f"{where}: an image of {width!r} x {height!r} pixels; expected whole numbers of "
+                "at least 1"
             )
     return height, width

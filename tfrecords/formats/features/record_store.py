@@ -99,7 +99,7 @@ def open_feature_records(folder: Path) -> RecordStore:
     names = records.feature_names
     if records.kind not in KINDS or not set(FEATURE_KINDS) & set(names):
         raise InputError(
-            f"{folder} holds {records.kind!r} records of {', '.join(names)}; expected "
+            f"{folder} contains {records.kind!r} records with {', '.join(names)}; expected "
             f"{', '.join(KINDS)} records with one of {', '.join(FEATURE_KINDS)}: "
             "build them with r2m-extract-features"
         )

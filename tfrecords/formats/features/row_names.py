@@ -32,7 +32,7 @@ def read_row_names(path: Path) -> dict[str, int]:
         Mapping from name to row.
 
     Raises:
-        InputError: the file is missing or damaged, a name is given to two rows, or a row has no
+        InputError: the file is missing or damaged, two rows have the same name, or a row has no
             name.
     """
     if path.suffix == ".json":
@@ -93,7 +93,7 @@ def _in_order(rows: Mapping[Any, Any], where: str) -> list[Any]:
         fits = isinstance(row, (int, np.integer)) and 0 <= row < len(names)
         if not fits or names[row] is not None:
             raise InputError(
-                f"{where}: {str(name)[:60]!r} is given row {str(row)[:60]}; expected each of the "
+                f"{where}: {str(name)[:60]!r} has row {str(row)[:60]}; expected each of the "
                 f"rows 0 to {len(names) - 1} once"
             )
         names[row] = name
@@ -125,7 +125,7 @@ def _npy_names(path: Path) -> list[Any]:
         with path.open("rb") as stream:
             shape, _, dtype, start = npy_header(stream, path.stat().st_size)
             if dtype.kind not in "iuSU":
-                raise ValueError(f"it holds {dtype}, expected numbers or text")
+                raise ValueError(f"it contains {dtype}, expected numbers or text")
             stream.seek(start)
             data = stream.read(math.prod(shape) * dtype.itemsize)
         names: list[Any] = np.frombuffer(data, dtype, math.prod(shape)).tolist()

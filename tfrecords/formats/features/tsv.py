@@ -80,7 +80,7 @@ class TsvStore:
         if self.sizes_file is not None and found.corners is not None:
             found = place_boxes(found, *find_size(self.sizes_file, (key, *names)), where)
         if self.has_boxes and found.boxes is None and found.corners is None:
-            raise InputError(f"{where}: no boxes, the first image has them")
+            raise InputError(f"{where}: no boxes, but the first image has boxes")
         return found
 
 
@@ -103,7 +103,7 @@ def open_tsv(paths: tuple[Path, ...], sizes_file: Path | None = None) -> TsvStor
     dropped = {"differs_from_first": len(index.differing)} if index.differing else {}
     if index.differing:
         logging.warning(
-            "%d images are repeated with other features, of which the first are kept: %s",
+            "%d images are repeated with different features; the first ones are kept: %s",
             len(index.differing),
             "; ".join(index.differing[:_LISTED]),
         )
@@ -170,7 +170,7 @@ def _make_index(paths: tuple[Path, ...], states: tuple[tuple[int, int], ...]) ->
                 if columns is None:
                     columns = _columns(stream, head, offset, size)
                 name, boxes, start = _line_head(head, columns, where)
-                end = _leap(stream, offset + start, boxes, feature_bytes, size)
+                end = _skip_line(stream, offset + start, boxes, feature_bytes, size)
                 if end is None:
                     end = _end_of_line(stream, offset, size)
                     feature_bytes = _feature_bytes(end - offset - start, boxes)
@@ -229,7 +229,9 @@ def _feature_bytes(rest: int, boxes: int) -> int:
     return characters // 4 * 3 // boxes // 4 * 4 if boxes and characters > 0 else 0
 
 
-def _leap(stream: BinaryIO, start: int, boxes: int, feature_bytes: int, size: int) -> int | None:
+def _skip_line(
+    stream: BinaryIO, start: int, boxes: int, feature_bytes: int, size: int
+) -> int | None:
     """Returns the end of the line whose boxes begin at `start`; None if its length differs."""
     tab = start + _base64_length(16 * boxes)
     end = tab + 1 + _base64_length(feature_bytes * boxes)

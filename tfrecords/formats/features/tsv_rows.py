@@ -63,7 +63,7 @@ def parse_row(
     fields = data.rstrip(b"\r\n").split(b"\t")
     if len(fields) != len(columns):
         raise InputError(
-            f"{where}: {len(fields)} columns, expected {', '.join(columns)}: is the file cut?"
+            f"{where}: {len(fields)} columns, expected {', '.join(columns)}: is the file cut short?"
         )
     row: dict[str, Any] = dict(zip(columns, fields, strict=True))
     if columns == VINVL:
@@ -106,7 +106,7 @@ def _vinvl_row(data: bytes, where: str) -> dict[str, Any]:
     try:
         content = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: no valid JSON ({error}): is the file cut?") from None
+        raise InputError(f"{where}: not valid JSON ({error}): is the file cut short?") from None
     if not isinstance(content, dict):
         raise InputError(f"{where}: JSON of {type(content).__name__}, expected an object")
     sizes = {key: content[key] for key in (*_WIDTHS, *_HEIGHTS) if key in content}
@@ -126,7 +126,8 @@ def _vinvl_row(data: bytes, where: str) -> dict[str, Any]:
         )
     if not all("feature" in item for item in objects):
         raise InputError(
-            f"{where}: its objects have no `feature`: these are labels; give the file of features"
+            f"{where}: its objects have no `feature`: this is a file of labels; give the file of "
+            "features"
         )
     parts = [_decoded(item["feature"], "feature", where) for item in objects]
     if any(len(part) != len(parts[0]) for part in parts):

@@ -17,8 +17,8 @@ from tfrecords.formats.features.types import StoredFeatures
 from tfrecords.formats.paired import fields
 from tfrecords.formats.paired.types import Caption, PairedDataset, PairedImage
 
-_CAPTIONS_AN_IMAGE = 5
-_ROWS_AT_ONCE = 1000 * _CAPTIONS_AN_IMAGE
+_CAPTIONS_PER_IMAGE = 5
+_ROWS_AT_ONCE = 1000 * _CAPTIONS_PER_IMAGE
 _FLOATS = ("float16", "float32", "float64")
 _FILE = re.compile(r"((?:.+_)?)(train|dev|test)_caps\.txt")
 
@@ -44,12 +44,14 @@ def read_caption_rows(path: Path) -> PairedDataset:
     found = caption_files(path)
     if not found:
         raise InputError(
-            f"{path} is not a folder with captions: expected [NAME_]train_caps.txt, dev, test and "
-            "the .._ims.npy of the same names"
+            f"{path} is not a folder with captions: expected [NAME_]{{train,dev,test}}_caps.txt "
+            "and .._ims.npy files of the same names"
         )
     prefixes = sorted({prefix for prefix, _ in found})
     if len(prefixes) > 1:
-        raise InputError(f"{path} holds several data sets ({', '.join(prefixes)}): separate them")
+        raise InputError(
+            f"{path} contains several data sets ({', '.join(prefixes)}): separate them"
+        )
     images: list[PairedImage] = []
     skipped: list[Skip] = []
     blocks: dict[str, _Rows] = {}
@@ -186,10 +188,10 @@ def _open_once(path: Path, size: int, modified: int) -> np.ndarray:
 def _rows(path: Path, captions_path: Path, captions: int) -> _Rows:
     array = _open(path)
     rows, size = array.shape
-    if rows and rows * _CAPTIONS_AN_IMAGE == captions:
-        return _Rows(path, _CAPTIONS_AN_IMAGE, 1, size)
+    if rows and rows * _CAPTIONS_PER_IMAGE == captions:
+        return _Rows(path, _CAPTIONS_PER_IMAGE, 1, size)
     if rows and rows == captions:
-        repeats = _CAPTIONS_AN_IMAGE if captions % _CAPTIONS_AN_IMAGE == 0 else 1
+        repeats = _CAPTIONS_PER_IMAGE if captions % _CAPTIONS_PER_IMAGE == 0 else 1
         if repeats == 1 or _first_difference(array[:repeats]) is not None:
             return _Rows(path, 1, 1, size)
         if (image := _first_difference(array)) is not None:
@@ -210,10 +212,10 @@ def _first_difference(array: np.ndarray) -> int | None:
     for start in range(0, len(array), _ROWS_AT_ONCE):
         rows = np.ascontiguousarray(array[start : start + _ROWS_AT_ONCE])
         # Compares bits, because NaN is not equal to itself.
-        bits = rows.view(f"u{rows.itemsize}").reshape(-1, _CAPTIONS_AN_IMAGE, rows.shape[1])
+        bits = rows.view(f"u{rows.itemsize}").reshape(-1, _CAPTIONS_PER_IMAGE, rows.shape[1])
         same = (bits == bits[:, :1]).all(axis=(1, 2))
         if not same.all():
-            return start // _CAPTIONS_AN_IMAGE + int(same.argmin())
+            return start // _CAPTIONS_PER_IMAGE + int(same.argmin())
     return None
 
 

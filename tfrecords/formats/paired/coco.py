@@ -35,9 +35,7 @@ def read_coco(path: Path) -> PairedDataset:
             row = fields.object_of(element.value, place, "an object for an image")
             number = fields.identifier(row.get("id"), place, "the image's `id`")
             if number in rows:
-                raise InputError(
-                    f"{place}: image {number} is listed again, first {rows[number][1]}"
-                )
+                raise InputError(f"{place}: image {number} is repeated, first at {rows[number][1]}")
             rows[number] = row, place
         elif element.key == "annotations":
             row = fields.object_of(element.value, place, "an object with `caption`")
@@ -45,7 +43,7 @@ def read_coco(path: Path) -> PairedDataset:
             if "caption" not in row:
                 raise InputError(
                     f"{place}: expected an annotation with `caption`, found {fields.found(row)}; "
-                    "instances_*.json holds no captions: give captions_*.json"
+                    "instances_*.json contains no captions: give captions_*.json"
                 )
             places.setdefault(number, place)
             item = fields.caption(row["caption"], place, number=row.get("id"))
@@ -53,9 +51,9 @@ def read_coco(path: Path) -> PairedDataset:
                 skipped.append(item)
             else:
                 captions[number].append(item)
-    if strange := next((number for number in places if number not in rows), None):
+    if unlisted := next((number for number in places if number not in rows), None):
         raise InputError(
-            f"{places[strange]}: a caption of image {strange}, which `images` does not list"
+            f"{places[unlisted]}: a caption of image {unlisted}, which `images` does not list"
         )
     name = _SPLIT_IN_NAME.search(path.name)
     return PairedDataset(

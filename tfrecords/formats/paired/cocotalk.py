@@ -46,10 +46,10 @@ def read_cocotalk(path: Path) -> PairedDataset:
     if words is None:
         raise InputError(f"{json_path} has no `ix_to_word`: expected a file of prepro_labels")
     labels, start, end = _read_labels(h5_path, len(rows))
-    strange = np.setdiff1d(labels, [0, *words])
-    if strange.size:
+    unknown = np.setdiff1d(labels, [0, *words])
+    if unknown.size:
         raise InputError(
-            f"{h5_path}: word id {strange[0]} is not in `ix_to_word` of {json_path}: the two files "
+            f"{h5_path}: word id {unknown[0]} is not in `ix_to_word` of {json_path}: the two files "
             "are from different runs"
         )
     images = []
@@ -73,7 +73,7 @@ def _files(path: Path) -> tuple[Path, Path]:
         found = sorted(path.glob("*_label.h5"))
         if len(found) != 1:
             raise InputError(
-                f"{path}: expected one *_label.h5 in this folder, found {len(found)}; name the "
+                f"{path}: expected one *_label.h5 in this folder, found {len(found)}; give the "
                 "JSON file instead"
             )
         return path / (found[0].name.removesuffix("_label.h5") + ".json"), found[0]
@@ -98,7 +98,7 @@ def _read_labels(path: Path, images: int) -> tuple[np.ndarray, np.ndarray, np.nd
     import h5py
 
     if not path.is_file():
-        raise InputError(f"there is no file of captions {path}: it belongs next to the JSON")
+        raise InputError(f"there is no file of captions {path}: expected next to the JSON")
     try:
         with h5py.File(path, "r") as file:
             missing = [name for name in _LABELS if name not in file]

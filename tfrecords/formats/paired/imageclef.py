@@ -40,7 +40,7 @@ def read_imageclef(path: Path) -> PairedDataset:
         source_id = fields.identifier(key, place, "the image's id")
         if source_id in images:
             raise InputError(
-                f"{place}: image {source_id!r} is repeated, first {images[source_id].place}"
+                f"{place}: image {source_id!r} is repeated, first at {images[source_id].place}"
             )
         item = _caption(text, place)
         if isinstance(item, Skip):

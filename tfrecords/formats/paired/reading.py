@@ -56,7 +56,7 @@ class UnknownFormatError(InputError):
 
 @dataclass(frozen=True)
 class PairedSource:
-    """A source of a command line.
+    """A source given on a command line.
 
     Attributes:
         path: path of a file or folder; for the format `tfds` the name of a set.
@@ -109,7 +109,9 @@ def read_paired(source: PairedSource, data_dir: Path | None = None) -> PairedDat
     name = detect_format(path) if source.format == "auto" else source.format
     dataset = read_tfds(source.path, data_dir) if name == TFDS else _READERS[name](path)
     if not dataset.images:
-        raise InputError(f"{source.path} has no caption: as {name!r} it lists no image")
+        raise InputError(
+            f"{source.path} contains no captions: read as {name!r}, it lists no images"
+        )
     if source.split is not None and any(image.split for image in dataset.images):
         raise InputError(
             f"{source.path} defines the split of its images: leave out {source.split}="
@@ -197,7 +199,7 @@ def _checked_first_line(path: Path) -> str:
     text = tables.skip_separator_line(read_text(path, fields.CAPTIONS))
     if first := first_line(text).lstrip():
         return first
-    raise InputError(f"{path} is empty: it has no caption")
+    raise InputError(f"{path} is empty: it contains no captions")
 
 
 def _detect_folder(path: Path) -> str:
@@ -207,7 +209,7 @@ def _detect_folder(path: Path) -> str:
         return "kiros" if any(prefix for prefix, _ in found) else "vsepp"
     if (path / "dataset_info.json").is_file():
         return TFDS
-    raise _unknown(path, f"it holds {_listed(sorted(item.name for item in path.iterdir()))}")
+    raise _unknown(path, f"it contains {_listed(sorted(item.name for item in path.iterdir()))}")
 
 
 def _detect_json(path: Path) -> str:
@@ -237,6 +239,6 @@ def _listed(names: Sequence[str]) -> str:
 
 def _unknown(path: Path, what: str) -> UnknownFormatError:
     return UnknownFormatError(
-        f"{path} looks like none of the formats of captions: {what}. Name the format before the "
+        f"{path} has none of the known caption formats: {what}. Give the format before the "
         f"path (karpathy:{path.name}); known: {', '.join(FORMATS[1:])}"
     )

@@ -67,7 +67,7 @@ def read_json(part: TextPart) -> Iterator[str | Skip]:
         yield Skip(str(part.path), "empty", "no page with a description")
     elif not found:
         raise InputError(
-            f"{part.path} holds no sentence for reader {part.reader!r}: its top level has "
+            f"{part.path} contains no sentence for reader {part.reader!r}: its top level has "
             f"{', '.join(sorted(filter(None, keys))[:8]) or 'no keys'}; expected "
             f"{_EXPECTED[part.reader]}"
         )

@@ -64,7 +64,7 @@ def read_lines(part: TextPart) -> Iterator[str | Skip]:
                 if not isinstance(error, UnicodeDecodeError):
                     raise InputError(
                         f"{place}: not a line of reader {part.reader!r}: expected {error}, found "
-                        f"{line[:100].decode(errors='replace')!r}; correct the line, or name "
+                        f"{line[:100].decode(errors='replace')!r}; correct the line, or choose "
                         "another reader"
                     ) from None
                 yield Skip(place, "undecodable", str(error))

@@ -51,7 +51,7 @@ def read_reports(part: TextPart) -> Iterator[str | Skip]:
         else:
             yield from split_report(text)
     if not found:
-        raise InputError(f"{part.path} holds no report; expected at least one")
+        raise InputError(f"{part.path} contains no reports; expected at least one")
 
 
 def split_report(text: str) -> list[str]:
@@ -65,7 +65,7 @@ def split_report(text: str) -> list[str]:
     for end in _END.finditer(text):
         # The stop after a number at the beginning of a sentence does not end it.
         begin = _after_number(text, begin)
-        if end.end() <= begin or (end.end() < len(text) and _goes_on(text, end)):
+        if end.end() <= begin or (end.end() < len(text) and _continues(text, end)):
             continue
         sentences.append(text[begin : end.end()].strip())
         begin = end.end()
@@ -78,7 +78,7 @@ def _after_number(text: str, begin: int) -> int:
     return number.end() if number else begin
 
 
-def _goes_on(text: str, end: re.Match[str]) -> bool:
+def _continues(text: str, end: re.Match[str]) -> bool:
     word = text[text.rfind(" ", 0, end.start()) + 1 : end.start()].lower().lstrip("([\"'")
     following = text[end.end()]
     return word in _ABBREVIATIONS or (word in _UNITS and following.islower())

@@ -23,7 +23,7 @@ _SET = re.compile(
     r"(?P<name>[^:@]+(?::(?:\d+|\*)(?:\.(?:\d+|\*)){2})?)(?::(?P<feature>[^:@]+))?(?:@(?P<split>\w+))?"
 )
 # Preferred names if there are several texts, such as file names.
-_TELLING = {"text", "texts", "caption", "captions", "sentence", "sentences", "description", "raw"}
+_PREFERRED = {"text", "texts", "caption", "captions", "sentence", "sentences", "description", "raw"}
 
 
 def plan_data_set(value: str) -> list[TextPart]:
@@ -132,8 +132,8 @@ def _text_features(feature: Any, name: str = "", depth: int = 0) -> Iterator[tup
 
 def _choose_feature(name: str, texts: dict[str, str], wanted: str | None) -> str:
     if wanted is None:
-        telling = [text for text in texts if text.rpartition("/")[2] in _TELLING]
-        found = telling if len(texts) > 1 else list(texts)
+        named = [text for text in texts if text.rpartition("/")[2] in _PREFERRED]
+        found = named if len(texts) > 1 else list(texts)
         wanted = found[0] if len(found) == 1 else None
     if wanted not in texts:
         problem = f"has no text {wanted!r}" if wanted else "needs the name of its text"

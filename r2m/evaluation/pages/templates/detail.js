@@ -1,4 +1,4 @@
-// The view of one image with all that is known about it.
+// The view of one image with all of its data.
 
 function makeCard(item, formats) {
   const body = make("div", { class: "body" });

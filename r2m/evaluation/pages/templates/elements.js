@@ -59,7 +59,8 @@ function makePicture(item) {
   return holder;
 }
 
-// The words of a caption; those with attention or a concept are live. Place is that of the caption.
+// The words of a caption; those with attention or a concept are interactive. `place` is the
+// index of the caption.
 function makeWords(item, place, focusable) {
   const caption = item.captions[place];
   if (!caption.text.trim()) return [make("span", { class: "none" }, "no caption")];
@@ -91,13 +92,13 @@ function counted(count, noun) {
   return `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
 }
 
-// Whether a word of a caption names a concept: alone, in the plural, or as part of its name.
+// Returns whether a word of a caption names a concept: alone, in the plural, or as part of its name.
 function names(label, word) {
   const stem = (text) => text.toLowerCase().replace(/(?<=[^s]{2})(?:es|s)$/, "");
   return label.split(/[\s,]+/).some((part) => stem(part) === stem(word));
 }
 
-// Shows what a word stands for below `root`: where it was looked at, or its concept.
+// Shows the attention map or the concept of a word below `root`.
 function highlight(root, item, word, text) {
   clearHighlight(root);
   word?.classList.add("on");
@@ -122,7 +123,7 @@ function clearHighlight(root) {
   root.querySelector("canvas")?.remove();
 }
 
-// Darkens a picture where it was not looked at for a word.
+// Darkens a picture where the attention for a word is low.
 function showMap(root, attention, index) {
   const frame = root.querySelector(".frame");
   if (!frame) return;
@@ -143,7 +144,7 @@ function showMap(root, attention, index) {
   frame.append(canvas);
 }
 
-// Highlights by mouse, pen and keyboard in whatever `itemOf` finds an item for.
+// Highlights words by mouse, pen and keyboard, in elements for which `itemOf` finds an item.
 function listenForWords(container, itemOf) {
   const react = (event) => {
     const target = event.target.closest?.(".word.live, [data-concept], .box");

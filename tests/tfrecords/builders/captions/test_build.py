@@ -143,7 +143,7 @@ def test_records_hold_the_captions(
 ) -> None:
     with caplog.at_level("INFO", logger="absl"):
         records = build(options)
-    assert "records of text only" in caplog.text
+    assert "the records contain text only" in caplog.text
     assert "train: 2 images, 3 captions, 2.7 words each, 0.00 % of the words unknown" in caplog.text
     assert records.splits == ("train", "val", "test")
     found = read(records)
@@ -259,7 +259,7 @@ def test_the_vocabulary_of_other_splits_or_records(
     tiny = build(options, folder=tmp_path / "tiny", vocabulary=path, min_count=None)
     assert words(tiny, read(tiny)["val2014/a.jpg"]["sentences"])[0] == "<unk> dog <unk>"
     assert "caf\u00e9" in tiny.vocabulary().words
-    with pytest.raises(InputError, match="min_count chooses"):
+    with pytest.raises(InputError, match="min_count applies to a new vocabulary"):
         build(options, folder=tmp_path / "both", vocabulary=path)
     write(tmp_path / "x.json", {"images": [{"id": 1, "split": "val", "captions": ["a"]}]})
     with pytest.raises(InputError, match=r"no caption in train .*\(found val\)"):
@@ -361,7 +361,7 @@ def test_features_that_cannot_be_stored(
 
 
 def test_both_backbone_and_store(options: CaptionsOptions, images: Path) -> None:
-    with pytest.raises(InputError, match=r"both .* give global_feature"):
+    with pytest.raises(InputError, match=r"both .* provide global_feature"):
         build(options, images=(images,), backbone=RANDOM_NET, store=Store())
 
 

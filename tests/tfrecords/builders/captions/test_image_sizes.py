@@ -84,7 +84,7 @@ def test_sizes_that_nothing_tells(
     records = build(tmp_path / "unknown", features, sizes=sizes, height=HEIGHT // 2)
     assert records.count("train") == 3 and "boxes" not in records.feature_names
     assert "boxes_by_image_size" not in records.manifest["options"]
-    assert f"no source gives the sizes of {named}: boxes are left out" in caplog.text
+    assert f"no source has the sizes of {named}: boxes are left out" in caplog.text
     if not sizes:
         options = FeatureRecordsOptions(folder=tmp_path / "f", store=open_feature_store(features))
         assert "boxes" not in build_features(options, progress=False).feature_names

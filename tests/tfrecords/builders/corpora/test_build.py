@@ -215,7 +215,10 @@ def test_validation_is_exactly_the_fraction(counts: list[int], fraction: float) 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"min_words": 50}, r"no sentence is left of 304 .*304 too_short.*lower --min_words"),
+        (
+            {"min_words": 50},
+            r"none of the 304 sentences read is usable.*304 too_short.*lower --min_words",
+        ),
         ({"max_unknown_fraction": 0.0, "min_count": 1000}, "would be empty.*min_count"),
         ({"min_count": 0}, "min_count=0 must be at least 1"),
         ({"validation_fraction": 1.0}, "validation_fraction must be"),

@@ -114,8 +114,8 @@ def test_lists_of_images(options: DetectionsOptions, tmp_path: Path) -> None:
     assert [records.count(split) for split in records.splits] == [2, 1]
     assert list(images_of(records)) == ["b.png", "a.png", "c.png"]
     assert counts(records)["missing"] == 1
-    leads_out = "leads out of the folder"
-    lines = {"../a.png": leads_out, "/etc/passwd": leads_out, "b\0.png": "holds zero bytes"}
+    leads_out = "is outside of the folder"
+    lines = {"../a.png": leads_out, "/etc/passwd": leads_out, "b\0.png": "contains zero bytes"}
     for line, message in lines.items():
         (tmp_path / "train.txt").write_text(f"a.png\n{line}\n")
         with pytest.raises(InputError, match=rf"train\.txt:2: .* {message}"):
@@ -269,7 +269,7 @@ def test_taken_over_by_lists(taken_over: DetectionsOptions, tmp_path: Path) -> N
     assert counts(records) == {"missing": 1, "box_inverted": 1}
     (tmp_path / "train.txt").write_text("y.jpg\n")
     (tmp_path / "val.txt").write_text("z.jpg\n")
-    with pytest.raises(InputError, match=r"d\.json has no detection of the listed images"):
+    with pytest.raises(InputError, match=r"d\.json contains no detection in the listed images"):
         build(replace(taken_over, splits=lists, overwrite=True))
 
 
@@ -304,7 +304,7 @@ def test_open_images_and_hdf5_are_taken_over(
             "prompt 'a photo' must contain {}, the place of a class name",
         ),
         ({"detector": "frozen_graph"}, "expected KIND:MODEL"),
-        ({"detector": "frozen_graph:none.pb"}, r"there is no frozen_graph none\.pb"),
+        ({"detector": "frozen_graph:none.pb"}, r"the frozen_graph none\.pb does not exist"),
         ({"label_map": None}, "give the label_map"),
         ({"label_map": Path("none.txt")}, r"none\.txt does not exist"),
         ({"images": None}, "needs the folder of images"),

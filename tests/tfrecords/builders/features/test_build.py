@@ -143,7 +143,7 @@ def test_lists_of_images_and_what_cannot_be_read(options, tmp_path):
     with pytest.raises(InputError, match="too_large"):
         build(replace(small, folder=tmp_path / "r3", max_pixels=1199))
     (tmp_path / "val.txt").write_text("../pictures/a.png\n")
-    with pytest.raises(InputError, match=r"val\.txt:1: .*leads out of the folder"):
+    with pytest.raises(InputError, match=r"val\.txt:1: .*is outside of the folder"):
         build(replace(small, folder=tmp_path / "r4"))
 
 
@@ -334,14 +334,14 @@ def test_records_built_anew_are_not_mistaken_for_those_before(rows_file, tmp_pat
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"backbone": None}, "give one of the two"),
+        ({"backbone": None}, "give either a backbone or stored features"),
         ({"images": None}, "needs a folder of images"),
         ({"images": Path("nowhere")}, "no folder of images nowhere"),
         ({"shards": 0}, "shards=0"),
         ({"max_pixels": 0}, "max_pixels=0"),
         ({"features": FeatureOptions(short_side=40, crops=10)}, "have no common grid"),
         ({"store_grid": False}, "give store_grid too"),
-        ({"backbone": replace(NET, layer="fc1")}, "gives vectors and no feature map"),
+        ({"backbone": replace(NET, layer="fc1")}, "outputs vectors, not feature maps"),
         ({"features": FeatureOptions(short_side=20)}, "short_side=20 is less than"),
     ],
 )
@@ -353,10 +353,10 @@ def test_options_that_make_no_sense(options, change, message):
 def test_options_of_a_network_are_none_of_stored_features(rows_file, options, tmp_path):
     plan = stored(tmp_path, rows_file[0])
     for change, message in (
-        ({"store_grid": True}, "taken as they are"),
-        ({"features": FeatureOptions(short_side=300)}, "taken as they are"),
+        ({"store_grid": True}, "stored features are not changed"),
+        ({"features": FeatureOptions(short_side=300)}, "stored features are not changed"),
         ({"images": options.images}, "need no folder of images"),
-        ({"backbone": NET}, "give one of the two"),
+        ({"backbone": NET}, "give either a backbone or stored features"),
     ):
         with pytest.raises(InputError, match=message):
             build(replace(plan, **change))

@@ -14,13 +14,13 @@ from tfrecords.builders.features.regions import (
     boxes_of_names,
     check_regions,
     most_certain,
-    read_seen_boxes,
+    read_detected_boxes,
 )
 from tfrecords.core.errors import InputError
 from tfrecords.formats.detections.reading import DetectionSource, ImageDetections
 from tfrecords.pictures.feature_options import BackboneOptions, FeatureOptions, ViewOptions
 from tfrecords.pictures.headers import ImageHeader
-from tfrecords.pictures.region_boxes import NOTHING_SEEN, SeenBoxes
+from tfrecords.pictures.region_boxes import NO_DETECTED_BOXES, DetectedBoxes
 
 SOURCE = DetectionSource(path=Path("boxes.json"))
 NET = BackboneOptions(name="VGG16", weights="none", image_size=64)
@@ -76,11 +76,11 @@ def test_regions_are_the_whole_image_and_upright_boxes() -> None:
     box = np.array([[0.0, 0.25, 0.5, 1.0]], np.float32)
     # A quarter turn, which the detector did not see: it saw the rows as they are stored.
     turned = ImageHeader(height=40, width=20, pixels=800, orientation=6)
-    regions = SeenBoxes(box, ((20, 40),)).regions(turned)
+    regions = DetectedBoxes(box, ((20, 40),)).regions(turned)
     np.testing.assert_allclose(regions, [[0, 0, 1, 1], [0.25, 0.5, 1, 1]])
-    as_shown = SeenBoxes(box, ((40, 20),)).regions(turned)
+    as_shown = DetectedBoxes(box, ((40, 20),)).regions(turned)
     np.testing.assert_array_equal(as_shown[1:], box)
-    assert NOTHING_SEEN.regions(turned).tolist() == [[0, 0, 1, 1]]
+    assert NO_DETECTED_BOXES.regions(turned).tolist() == [[0, 0, 1, 1]]
 
 
 def test_boxes_are_read_by_the_names_of_images(tmp_path: Path) -> None:
@@ -93,15 +93,15 @@ def test_boxes_are_read_by_the_names_of_images(tmp_path: Path) -> None:
         },
     )
     options = RegionOptions(detections=(DetectionSource.parse(str(file)),))
-    seen = read_seen_boxes(options, ["a.png", "b.png", "c.png"])
+    seen = read_detected_boxes(options, ["a.png", "b.png", "c.png"])
     assert seen is not None and list(seen) == ["a.png"]
     np.testing.assert_allclose(seen["a.png"].boxes, [[0.5, 0.5, 1, 1]])
     of_all = boxes_of_names(seen, ["b.png", "a.png"])
-    assert of_all == (NOTHING_SEEN, seen["a.png"])
+    assert of_all == (NO_DETECTED_BOXES, seen["a.png"])
     assert options.recorded == {"most": 36, "min_scores": [0.3]}
-    assert read_seen_boxes(None, ["a.png"]) is None and boxes_of_names(None, ["a.png"]) is None
-    with pytest.raises(InputError, match=r"contain none of the 1 images: they name .*'a.png'"):
-        read_seen_boxes(options, ["other.png"])
+    assert read_detected_boxes(None, ["a.png"]) is None and boxes_of_names(None, ["a.png"]) is None
+    with pytest.raises(InputError, match=r"contain none of the 1 images: they are of .*'a.png'"):
+        read_detected_boxes(options, ["other.png"])
 
 
 @pytest.mark.parametrize(

@@ -278,7 +278,7 @@ def test_same_options_reuse_and_workers_change_nothing(options):
         ({"shards": 0}, "shards=0"),
         ({"concept_order": "random"}, "known: score, class_id"),
         ({"store_grid": True}, "needs a backbone"),
-        ({"store_pixels": False}, "hold no image"),
+        ({"store_pixels": False}, "records need pixels or features"),
         ({"images": Path("nowhere")}, "no folder of images"),
         ({"corpora": Path("nowhere")}, "nowhere"),
         ({"splits": {"train": Path("nowhere.txt")}}, r"nowhere\.txt"),
@@ -293,7 +293,7 @@ def test_bad_options_are_named(options, change, message):
 
 def test_detections_of_other_images(options, tmp_path):
     write_detections(tmp_path / "detections.json", [("x.jpg", "dog", 0.9)], ["x.jpg"])
-    with pytest.raises(InputError, match=r"none of the 6 images: they name \['x.jpg'\]"):
+    with pytest.raises(InputError, match=r"none of the 6 images: they are of \['x.jpg'\]"):
         build_images(options, progress=False)
 
 
@@ -354,7 +354,8 @@ def test_an_image_in_two_splits(options, tmp_path):
 def test_references_of_other_images(options, tmp_path):
     (tmp_path / "captions.txt").write_text("x.jpg#0\tA dog\n")
     with pytest.raises(
-        InputError, match=r"no caption for any image: it names \['x\.jpg'\], the images"
+        InputError,
+        match=r"no caption for any image: it has captions of \['x\.jpg'\], but the images",
     ):
         build_images(replace(options, references=tmp_path / "captions.txt"), progress=False)
 
@@ -436,7 +437,7 @@ def test_layers_left_at_their_random_start_are_noticed(tmp_path, monkeypatch):
     path = tmp_path / "w.weights.h5"
     path.write_bytes(b"lacks everything")
     monkeypatch.setattr(tf.keras.Model, "load_weights", lambda self, path: None)
-    with pytest.raises(InputError, match="belongs to another network"):
+    with pytest.raises(InputError, match="is for another network"):
         FeatureExtractor(replace(TINY_NET, weights=str(path)))
 
 
@@ -459,7 +460,7 @@ def test_no_record_names_both_sides(options):
         (options.images / f"{name}.jpg").unlink()
     message = (
         r"'train' .* would be empty; left out: 4 missing\. [a-d]\.jpg: missing .*; [a-d]\.jpg"
-        r".*pictures holds 2 entries \('e\.jpg', 'f\.jpg'\)"
+        r".*pictures contains 2 entries \('e\.jpg', 'f\.jpg'\)"
     )
     with pytest.raises(InputError, match=message):
         build_images(options, progress=False)

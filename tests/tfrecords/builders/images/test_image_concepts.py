@@ -158,7 +158,7 @@ def test_faults_are_named(tmp_path):
     (tmp_path / "cut.json").write_text('{"images": [')
     with pytest.raises(InputError, match=r"cut\.json:1: not valid JSON"):
         read_detections([DetectionSource(path=tmp_path / "cut.json")])
-    with pytest.raises(InputError, match="no detection at all"):
+    with pytest.raises(InputError, match="contains no detections"):
         read_detections([source(tmp_path, "e.json", results(CLASSES, []))])
     with pytest.raises(InputError, match="expected the keys"):
         read_detections([source(tmp_path, "k.json", {"images": []})])

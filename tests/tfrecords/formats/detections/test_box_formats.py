@@ -230,7 +230,7 @@ def test_records_name_the_conversion_and_refuse_tiny_boxes(tmp_path: Path) -> No
     assert records.manifest["converted"] == {"boxes_from_xyxy": 48, "scores_from_percent": 48}
     recorded = records.manifest["options"]
     assert (recorded["boxes"], recorded["scores"]) == ("xyxy", "percent")
-    with pytest.raises(InputError, match=r"boxes=xyxy out, or give it to r2m-detect-objects"):
+    with pytest.raises(InputError, match=r"boxes=xyxy out, or pass them to r2m-detect-objects"):
         read_detections([DetectionSource.parse(f"{records.folder},boxes=xyxy")])
     assert len(read_detections([DetectionSource(path=records.folder)])) == 12
 

@@ -41,7 +41,7 @@ def test_boxes_that_cannot_be_right_are_counted(
     read_detections([DetectionSource(path=tmp_path / "d.json")], dropped=counted)
     assert counted == {reason: 1}
     read_json(tmp_path, coco([annotation(**change)] * 2))
-    with pytest.raises(InputError, match=f"no detection at all that can be right: 2 {reason}"):
+    with pytest.raises(InputError, match=f"no valid detections: 2 {reason}"):
         read_detections([DetectionSource(path=tmp_path / "d.json")])
 
 

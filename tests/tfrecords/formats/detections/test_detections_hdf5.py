@@ -27,13 +27,13 @@ def test_hdf5(tmp_path: Path, labels: Path) -> None:
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        ({"boxes": [1.0]}, "holds no image: its top level has 'x'"),
+        ({"boxes": [1.0]}, "contains no images: its top level contains 'x'"),
         ({**GOOD, "detection_boxes": [[0.1, 0.2, 0.3]]}, r"shapes \(1, 3\), \(2,\) and \(2,\)"),
         ({**GOOD, "detection_scores": [0.1]}, r"shapes \(2, 4\), \(1,\) and \(2,\)"),
         ({**GOOD, "detection_scores": [0.1, 7.0]}, "scores from 0.1"),
         ({**GOOD, "detection_classes": ["a", "b"]}, "detection_classes is"),
         ({**GOOD, "detection_classes": 3.0}, "detection_classes is"),
-        ({"detection_boxes": [[0.0, 0, 1, 1]]}, "detection_scores: it is not there, or a link"),
+        ({"detection_boxes": [[0.0, 0, 1, 1]]}, "detection_scores: it is missing, or a link"),
     ],
 )
 def test_hdf5_of_another_layout(
@@ -69,7 +69,7 @@ def test_hdf5_reads_no_other_file(tmp_path: Path, labels: Path) -> None:
             read(path, labels)
     with h5py.File(tmp_path / "link.h5", "w") as file:
         file["x"] = h5py.ExternalLink(str(secret), "/x")
-    with pytest.raises(InputError, match="holds no image"):
+    with pytest.raises(InputError, match="contains no images"):
         read(tmp_path / "link.h5", labels)
 
 

@@ -79,7 +79,7 @@ def test_images_are_found_with_and_without_suffix(tmp_path: Path, labels: Path) 
     source = DetectionSource(path=path, companion=labels)
     assert set(read_detections([source])) == {"a1", "b2"}
     assert set(read_detections([source], names=["a1.jpg", "c.png"])) == {"a1.jpg"}
-    with pytest.raises(InputError, match=r"none of the 1 images: they name \['a1', 'b2'\]"):
+    with pytest.raises(InputError, match=r"none of the 1 images: they are of \['a1', 'b2'\]"):
         read_detections([source], names=["c.jpg"])
     with pytest.raises(InputError, match=r"image 'a1' may be any of 'a1\.jpg', 'a1\.png'"):
         read_detections([source], names=["a1.jpg", "a1.png"])

@@ -50,7 +50,7 @@ def test_arrays_of_a_file_that_do_not_fit(tmp_path: Path):
     assert store.get("1").boxes.shape == (3, 4)
     for key, message in (
         ("2", "2 boxes for 3 regions"),
-        ("3", r"3\.npz cannot be read as an array: it holds x\.npy, expected `bbox`"),
+        ("3", r"3\.npz cannot be read as an array: it contains x\.npy, expected `bbox`"),
         ("4", "Python objects"),
     ):
         with pytest.raises(InputError, match=message):
@@ -69,5 +69,5 @@ def test_files_of_objects_beside_the_features(tmp_path: Path):
 def test_files_of_torch_are_refused(tmp_path: Path):
     (tmp_path / "42.pth").write_bytes(b"PK")
     for text in (str(tmp_path / "42.pth"), f"h5:{tmp_path / '42.pth'}", f"{tmp_path}"):
-        with pytest.raises(InputError, match=r"PyTorch.* not read.*numpy\.savez"):
+        with pytest.raises(InputError, match=r"PyTorch.* not supported.*numpy\.savez"):
             open_feature_store(text)

@@ -151,7 +151,7 @@ def test_vectors_may_have_dimensions_of_one(tmp_path):
         (
             "_att",
             np.ones((4, 7)),
-            r"shape \(4, 7\), expected \[N, 6\], N at least 1, like the others",
+            r"shape \(4, 7\), expected \[N, 6\], N at least 1, as for the other images",
         ),
         ("_att", np.ones((0, 6)), r"shape \(0, 6\), expected \[N, 6\], N at least 1"),
         ("_att", np.ones((2, 3, 6)), r"shape \(2, 3, 6\), expected \[N, 6\]"),
@@ -191,7 +191,7 @@ def test_an_image_without_a_size(tmp_path, sizes):
     sizes.write_text(json.dumps({"images": [{"file_name": "a/7.jpg", "width": 9, "height": 8}]}))
     store = open_feature_store(f"{write_all('folders', tmp_path)},sizes={sizes}")
     assert store.get("7").height == 8
-    with pytest.raises(InputError, match="gives no size of image '42'"):
+    with pytest.raises(InputError, match="has no unique size for image '42'"):
         store.get("42")
 
 
@@ -199,11 +199,11 @@ def test_an_image_without_a_size(tmp_path, sizes):
     ("content", "message"),
     [
         ("{", "not valid JSON"),
-        ("{}", "gives no sizes"),
+        ("{}", "contains no sizes"),
         ('{"images": [{"id": 1, "width": 0, "height": 2}]}', r"sizes\.json:1: an image of 0 x 2"),
         ('{"images": [{"id": 1, "width": true, "height": 2}]}', "True x 2"),
         ('{"images": [{"id": 1, "width": 1e400, "height": 2}]}', "inf x 2"),
-        ('{"images": [5, {"id": [1], "width": 3, "height": 2}]}', "gives no sizes"),
+        ('{"images": [5, {"id": [1], "width": 3, "height": 2}]}', "contains no sizes"),
     ],
 )
 def test_files_of_sizes_that_are_none(content, message, tmp_path):
@@ -297,11 +297,11 @@ def test_arrays_without_rows(array, message, tmp_path):
         ("", "cannot detect the kind"),
         (
             "nowhere",
-            r"the kind .* no such file or folder.* of tsv, folders, h5, lmdb, npy, records",
+            r"the kind .* no such file or folder.* the kinds tsv, folders, h5, lmdb, npy, records",
         ),
         ("nowhere.npz", "there is no file of features nowhere.npz"),
         ("h5:", "expected KIND:PATH"),
-        ("npy:a.npy,b.npy", "takes one path"),
+        ("npy:a.npy,b.npy", "accepts only one path"),
         ("npy:a.npy,sizes=x.json", "expected KIND:PATH"),
         ("npy:nowhere.npy", "nowhere.npy"),
         ("h5:nowhere.h5", "nowhere.h5"),
@@ -316,22 +316,24 @@ def test_texts_that_name_no_store(text, message):
 
 def test_an_archive_of_one_image_is_refused(tmp_path):
     np.savez(tmp_path / "image.npz", feat=np.zeros([2, 3], np.float32))
-    with pytest.raises(InputError, match="give the folder of a file per image, folders:FOLDER"):
+    with pytest.raises(
+        InputError, match=r"the file of one image, give its folder \(folders:FOLDER\)"
+    ):
         open_feature_store(str(tmp_path / "image.npz"))
 
 
 def test_stores_that_make_no_sense(tmp_path):
     write_folder(tmp_path / "a", "_box", PIXELS)
     write_folder(tmp_path / "a", "_fc", VECTORS)
-    with pytest.raises(InputError, match="one of a kind"):
+    with pytest.raises(InputError, match="give only one of each kind"):
         write_h5(tmp_path / "x.h5", VECTORS)
         open_feature_store(f"h5:{tmp_path / 'x.h5'},{tmp_path / 'x.h5'}")
     write_folder(tmp_path / "a", "_box", {key: PIXELS[key] / 200 for key in IDS})
     with pytest.raises(InputError, match="but no region features"):
         open_feature_store(str(tmp_path / "a"))
     (tmp_path / "b_fc").mkdir()
-    with pytest.raises(InputError, match=r"b_fc holds no \.npy or \.npz"):
+    with pytest.raises(InputError, match=r"b_fc contains no \.npy or \.npz"):
         open_feature_store(str(tmp_path / "b"))
     write_h5(tmp_path / "y.h5", {})
-    with pytest.raises(InputError, match="holds no image"):
+    with pytest.raises(InputError, match="contains no images"):
         open_feature_store(str(tmp_path / "y.h5"))

@@ -104,7 +104,7 @@ def test_names_of_rows_from_the_pickle_beside(tmp_path: Path):
     beside = tmp_path / "train36_imgid2idx.pkl"
     beside.write_bytes(pickle.dumps({i: row for row, i in enumerate(layouts.IDS)}, protocol=2))
     message = (
-        r"train36\.hdf5 holds columns, but none with the names .* looked for `image_id`.* it holds "
+        r"train36\.hdf5 contains columns, but none with the names .*`image_id`.* it contains "
         r"'image_features' \[8, 18, 32\].* ids=train36_imgid2idx\.pkl"
     )
     with pytest.raises(InputError, match=message):
@@ -119,11 +119,14 @@ def test_names_of_rows_from_the_pickle_beside(tmp_path: Path):
     [
         (
             {"features": np.ones((3, 4, 6)), "image_id": [1, 2]},
-            r"'features' has 3 rows, but image_id names 2 images \('1', '2'\)",
+            r"'features' has 3 rows, but image_id lists 2 images \('1', '2'\)",
         ),
         ({"features": np.ones((2, 4, 6)), "image_id": [1, 1]}, "rows 0 and 1 are both named '1'"),
         ({"features": np.ones((2, 4, 6)), "image_id": [1.0, 2.0]}, r"row 0 is '1\.0'"),
-        ({"features": np.ones((2, 4, 6)), "bbox": np.ones((2, 4, 4))}, "looked for `image_id`"),
+        (
+            {"features": np.ones((2, 4, 6)), "bbox": np.ones((2, 4, 4))},
+            r"none with the names of the images \(`image_id`",
+        ),
         ({"features": np.ones((1, 2, 3, 4, 5)), "ids": [5]}, r"shape \(2, 3, 4, 5\), expected"),
         (
             {"features": np.ones((2, 4, 6)), "ids": [1, 2], "num_boxes": [2.5, 1]},
@@ -140,15 +143,15 @@ def test_columns_that_make_no_sense(columns: dict, message: str, tmp_path: Path)
 def test_what_is_no_layout_names_what_it_holds(tmp_path: Path):
     path = layouts.write(tmp_path / "x.h5", **{str(i): np.ones((1, 2, 3, 4)) for i in range(9)})
     with pytest.raises(
-        InputError, match=r"expected \[D\], .*it holds '0' \[1, 2, 3, 4\].* 9 names"
+        InputError, match=r"expected \[D\], .*it contains '0' \[1, 2, 3, 4\].* 9 names"
     ):
         open_feature_store(str(path))
     with pytest.raises(InputError, match=r"there is no HDF5 file .*nowhere\.h5"):
         open_feature_store(str(tmp_path / "nowhere.h5"))
     boxes = layouts.write(tmp_path / "y.h5", **{f"{i}__geometry": np.ones((3, 4)) for i in "12"})
-    with pytest.raises(InputError, match=r"boxes alone: looked for .*`feat`.* holds '1' \(a group"):
+    with pytest.raises(InputError, match=r"only boxes: expected .*`feat`.* contains '1' \(a group"):
         open_feature_store(str(boxes))
-    with pytest.raises(InputError, match=r"has no column of features: looked for `feat`"):
+    with pytest.raises(InputError, match=r"has no column of features \(expected `feat`"):
         open_feature_store(f"{path},ids={tmp_path / 'ids.txt'}")
 
 
@@ -189,7 +192,7 @@ def test_files_of_other_images(layout: str, tmp_path: Path):
             if layout == "columns" or "1" in name:
                 target[name.replace("1", "9")] = source[name][()] + 100 * (name == "image_id")
     layouts.LAYOUTS[layout](both)
-    with pytest.raises(InputError, match="one of a kind is read"):
+    with pytest.raises(InputError, match="both contain region_feature: give only one of each kind"):
         open_feature_store(f"h5:{first},{both}")
     number = "101" if layout == "columns" else "9"
     text = f"h5:{first},{second}"

@@ -59,12 +59,12 @@ class Runs:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"a": 1, "b": 2}, "a pickle with 'a', 'b'; looked for `feat`"),
+        ({"a": 1, "b": 2}, "a pickle with 'a', 'b'; expected one of `feat`"),
         ([1, 2], "a pickle of list, expected a dictionary"),
-        ({"features": Runs()}, "asks for builtins.setattr"),
-        ({"features": b"AAA"}, "features is no base64 of float32"),
-        ({"features": {"a": 1}}, "holds object, expected numbers|no array"),
-        ({"features": [[1], [1, 2]]}, "features is no array"),
+        ({"features": Runs()}, "requires builtins.setattr"),
+        ({"features": b"AAA"}, "features is not float32 encoded as base64"),
+        ({"features": {"a": 1}}, "contains object, expected numbers|not an array"),
+        ({"features": [[1], [1, 2]]}, "features is not an array of numbers"),
         ({"features": np.array([np.nan])}, "not finite"),
     ],
 )

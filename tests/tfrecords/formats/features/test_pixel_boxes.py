@@ -22,9 +22,11 @@ def test_corners_in_pixels_and_in_fractions_are_the_same_boxes() -> None:
 
 def test_other_formats_are_refused() -> None:
     wide = np.concatenate([XYWH, [[500, 400, 100, 50]] * 3])
-    with pytest.raises(InputError, match=r"3 of 6 boxes end .*\[500, 400, 100, 50\].* width"):
+    with pytest.raises(
+        InputError, match=r"3 of 6 boxes are inverted, .*\[500, 400, 100, 50\].* width"
+    ):
         from_pixels(wide, 480, 640, "boxes")
-    with pytest.raises(InputError, match="3 of 6 boxes end before they begin"):
+    with pytest.raises(InputError, match="3 of 6 boxes are inverted"):
         from_relative(wide / SIZE, "boxes")
     with pytest.raises(InputError, match="all 3 boxes of an image of 640 x 480 pixels lie in"):
         from_pixels(CORNERS / SIZE, 480, 640, "boxes")

@@ -77,7 +77,7 @@ def test_images_records(tmp_path: Path):
 def test_records_without_features(kind: str, tmp_path: Path):
     built = records(tmp_path / kind, kind, {"feature_dtype": None}, sentence="a dog")
     message = (
-        rf"holds '{kind}' records of image_id, sentence; expected features, captions, images "
+        rf"contains '{kind}' records with image_id, sentence; expected features, captions, images "
         "records with one of global_feature"
     )
     with pytest.raises(InputError, match=message):

@@ -67,7 +67,7 @@ class Runs:
         (
             "x.txt",
             b"a.jpg\nb.jpg\n",
-            r"names 2 images \('a\.jpg', 'b\.jpg'\), but .*x\.npy has 3 rows",
+            r"lists 2 images \('a\.jpg', 'b\.jpg'\), but .*x\.npy has 3 rows",
         ),
         ("x.txt", b"a\nb\na\n", "rows 0 and 2 are both named 'a'"),
         ("x.txt", b"a\n\nb\n", "row 1 has no name"),
@@ -79,11 +79,11 @@ class Runs:
         ("x.json", b"[1, 2, true]", "row 2 is 'True', expected the name"),
         ("x.json", b'[1, 2, "\\ud800"]', "row 2 .* not UTF-8"),
         ("x.json", b'[{"width": 3}, 2, 3]', "row 0 is .*expected the name"),
-        ("x.json", b'{"a": 0, "b": 2, "c": 3}', "'c' is given row 3; expected each of the rows 0"),
-        ("x.json", b'{"a": 0, "b": 0, "c": 1}', "'b' is given row 0; expected"),
+        ("x.json", b'{"a": 0, "b": 2, "c": 3}', "'c' has row 3; expected each of the rows 0"),
+        ("x.json", b'{"a": 0, "b": 0, "c": 1}', "'b' has row 0; expected"),
         ("x.npy", b"\x93NUMPY\x01\x00", r"x\.npy cannot be read as a list"),
-        ("x.pkl", pickle.dumps({"a": Runs()}), "asks for builtins.setattr"),
-        ("x.pkl", b"\x80", "not a complete pickle|cannot be read as data"),
+        ("x.pkl", pickle.dumps({"a": Runs()}), "requires builtins.setattr"),
+        ("x.pkl", b"\x80", "not a complete pickle|cannot be loaded"),
     ],
 )
 def test_lists_that_are_none(name: str, content: bytes, message: str, tmp_path: Path):
@@ -101,5 +101,5 @@ def test_lists_that_do_not_belong(tmp_path: Path):
             open_feature_store(text)
     np.save(tmp_path / "ids.npy", np.array([{}, "a"], object))
     np.save(tmp_path / "x.npy", ROWS)
-    with pytest.raises(InputError, match="holds Python objects"):
+    with pytest.raises(InputError, match="contains Python objects"):
         open_feature_store(f"{tmp_path / 'x.npy'},ids={tmp_path / 'ids.npy'}")

@@ -185,7 +185,7 @@ def test_files_that_are_no_such_tsv(content, message, tmp_path):
 def test_files_that_are_not_there(tmp_path):
     with pytest.raises(InputError, match=r"nowhere\.tsv"):
         open_feature_store(str(tmp_path / "nowhere.tsv"))
-    with pytest.raises(InputError, match=r"holds no \.tsv file"):
+    with pytest.raises(InputError, match=r"contains no \.tsv file"):
         open_feature_store(f"tsv:{tmp_path}")
     with pytest.raises(InputError, match="no bottom-up TSV file"):
         open_tsv(())

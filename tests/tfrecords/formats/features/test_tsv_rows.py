@@ -84,14 +84,14 @@ def test_boxes_of_images_of_unknown_size(tmp_path: Path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('1\t{"num_boxes": 3', "no valid JSON"),
+        ('1\t{"num_boxes": 3', "not valid JSON"),
         ('1\t{"a": 1, "b": 2}', r"JSON with 'a', 'b'; expected `num_boxes` and `features`"),
         ('1\t{"num_boxes": "3", "features": ""}', "num_boxes is '3', expected a whole number"),
         ('1\t{"num_boxes": 3, "features": 7}', "features is not base64"),
         ('1\t{"num_boxes": 3, "features": "AAAA"}', "0 numbers of features for 3 boxes"),
         ('1\t{"objects": []}', "no boxes"),
         ('1\t{"objects": [[]]}', "JSON with 'objects'; expected"),
-        ('1\t{"objects": [{"rect": [1, 2, 3, 4], "class": "dog"}]}', "these are labels"),
+        ('1\t{"objects": [{"rect": [1, 2, 3, 4], "class": "dog"}]}', "this is a file of labels"),
         ('1\t{"objects": [{"feature": "AAAAAA=="}, {"feature": ""}]}', "different lengths"),
         (vinvl_objects("1", 1).replace("90.0", '"x"'), "`rect` is not four numbers"),
         (vinvl_objects("1", 1).replace(", 90.0", ""), r"boxes of shape \(3, 3\)"),
@@ -113,7 +113,7 @@ def test_lines_of_another_layout_are_named(tmp_path: Path):
     store = open_tsv((path,))
     with pytest.raises(InputError, match=r"x\.tsv:2: image '2': 3 columns, expected image_id, JS"):
         store.get("2")
-    with pytest.raises(InputError, match=r"x\.tsv:3: image '3': no boxes, the first image has"):
+    with pytest.raises(InputError, match=r"x\.tsv:3: image '3': no boxes, but the first image has"):
         store.get("3")
 
 

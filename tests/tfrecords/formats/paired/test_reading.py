@@ -305,9 +305,9 @@ def test_sources_on_a_command_line() -> None:
         ("karpathy", "x.json", {"images": [{"filename": "..", "captions": []}]}, "relative path"),
         ("json_list", "x.json", [{"file_path": "", "captions": ["a"]}], "relative path, found ''"),
         ("karpathy", "x.json", {"images": [{"id": 1 << 70, "captions": []}]}, "number or a name"),
-        ("coco", "x.json", {"annotations": [{"image_id": 1}]}, "instances_.* holds no captions"),
+        ("coco", "x.json", {"annotations": [{"image_id": 1}]}, "instances_.* contains no captions"),
         ("coco", "x.json", {"annotations": [{"image_id": 1, "caption": "x"}]}, "of image 1, which"),
-        ("coco", "x.json", {"images": [{"id": 1}, {"id": 1}]}, r"images\[1\]: image 1 is listed a"),
+        ("coco", "x.json", {"images": [{"id": 1}, {"id": 1}]}, r"images\[1\]: image 1 is repeated"),
         ("coco", "x.json", {"images": [{"id": 1, "height": -1}]}, "height must be a number of pix"),
         ("coco", "x.json", '{"images": [{"id": 1, "width": NaN}]}', "width must be a number of pi"),
         ("flickr", "x.txt", "a.jpg#0\tok\nb.jpg no tab\n", r"x\.txt:2: expected `name#number"),
@@ -326,12 +326,12 @@ def test_sources_on_a_command_line() -> None:
         ("cocotalk", "x.json", {"ix_to_word": {"0": "a"}}, "numbers from 1 to words, found '0'"),
         ("cocotalk", "x.json", {"ix_to_word": {"1": "a b"}}, "numbers from 1 to words"),
         ("cocotalk", "x.json", {"ix_to_word": {"1": "a"}}, r"no file of captions .*x_label\.h5"),
-        ("coco_pt", "x.pt", "no pickle", "is not a complete pickle|cannot be read as data"),
+        ("coco_pt", "x.pt", "no pickle", "is not a complete pickle|cannot be loaded"),
         ("coco_pt", "x.npz", "no zip", r"x\.npz cannot be read as \.npz"),
-        ("karpathy", "x.json", "[" * 100_000, "too deep to read"),
+        ("karpathy", "x.json", "[" * 100_000, "nested too deeply"),
         ("coco", "x.json", '{"images": [{"id": ' + "9" * 5000 + "}]}", "not valid JSON"),
-        ("auto", "x.json", "[]", "looks like none of the formats"),
-        ("auto", "x.json", {"categories": []}, "looks like none of the formats"),
+        ("auto", "x.json", "[]", "has none of the known caption formats"),
+        ("auto", "x.json", {"categories": []}, "has none of the known caption formats"),
         ("auto", "x.json", {"images": [{"id": 1}]}, "has the keys images"),
         ("auto", "x.txt", "a sentence a line\n", "its first line is 'a sentence a line'"),
         ("auto", "x.txt", "", "is empty"),
@@ -412,7 +412,7 @@ def test_a_header_of_labels_cannot_ask_for_all_memory(files: dict[str, Path]) ->
         ("vocab", {"idx_to_token": ["a", "b", "c"]}, "begins with <NULL>"),
         ("vocab", {"idx_to_token": [*samples.COURSE_WORDS, "a"]}, "is repeated"),
         ("vocab", {"idx_to_token": [*samples.COURSE_WORDS, 5]}, "a list of words"),
-        ("vocab", Path("x"), "cannot be read as data: it asks for pathlib"),
+        ("vocab", Path("x"), "cannot be loaded: it requires pathlib"),
     ],
 )
 def test_a_course_file_of_another_form(
@@ -433,7 +433,7 @@ def test_a_course_file_that_runs_code(tmp_path: Path) -> None:
             return os.system, ("false",)
 
     path = samples.write_torch(tmp_path / "coco.pt", {**samples.coco_pt(), "more": Command()})
-    with pytest.raises(InputError, match=r"it asks for posix\.system"):
+    with pytest.raises(InputError, match=r"it requires posix\.system"):
         read(path)
 
 

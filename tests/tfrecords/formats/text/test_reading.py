@@ -145,7 +145,7 @@ def test_streamed_json_numbers_its_lines(tmp_path: Path) -> None:
         ('{"annotations": [\n{"caption": tru}' + " " * 200 + "]}", "coco", ":2: not valid JSON"),
         ('{"annotations": []}\nmore', "coco", ":2: not valid JSON: expected the end"),
         ('{"annotations": [\n{"bbox": [1]}]}', "coco", ":2: expected an object with 'caption'"),
-        ('{"images": [{"id": 3}]}', "coco", "holds no sentence .* images"),
+        ('{"images": [{"id": 3}]}', "coco", "contains no sentence .* images"),
         ('{"1": [\n"text"]}', "shutterstock", ":2: expected an object with 'description'"),
         ("a.jpg#0\tok\nb.jpg no tab\n", "auto", ":2: not a line of reader 'flickr8k'"),
         ("ok\thttp://x\n\nno url\n", "auto", ":3: not a line of reader 'gcc'"),
@@ -159,8 +159,8 @@ def test_streamed_json_numbers_its_lines(tmp_path: Path) -> None:
         ('{"images": [{"sentences": 3}]}', "auto", ":1: expected a list of sentences"),
         ('{"images": [{"sentences": [{"tokens": 3}]}]}', "auto", "an object with 'raw'"),
         ('{"1": [{"report": "a"}, {"findings": "b"}]}', "auto", "an object with 'report'"),
-        ('{"a": ' + "[" * 100_000, "auto", ":1: not valid JSON: lists in lists"),
-        ('{"a": ' + "1" * 5_000 + "}", "auto", ":1: not valid JSON: a number of thousands"),
+        ('{"a": ' + "[" * 100_000, "auto", ":1: not valid JSON: lists are nested"),
+        ('{"a": ' + "1" * 5_000 + "}", "auto", ":1: not valid JSON: a number with thousands"),
     ],
 )
 def test_malformed_sources_are_named(
@@ -208,7 +208,7 @@ def test_pictures_with_several_descriptions_or_none(tmp_path: Path) -> None:
     assert (one, two) == ("One dog.", "Two dogs.")
     assert [skip.reason for skip in skips if isinstance(skip, Skip)] == ["empty", "empty"]
     path.write_text('{"1": [{"url": "u"}]}')
-    with pytest.raises(InputError, match="holds no sentence for reader 'shutterstock'"):
+    with pytest.raises(InputError, match="contains no sentence for reader 'shutterstock'"):
         read(path)
 
 

@@ -91,7 +91,7 @@ def test_table_of_reports(tmp_path: Path) -> None:
         (f'{HEADER}\n1,2,3,4,5,6,"a"b,8\n', r":2: not a row of a CSV table"),
         (f"{HEADER}\n1,2,3,4,5,6,{'a' * 200_000},8\n", r":2: not a row of a CSV table: field"),
         ("uid,impression\n1,a\n", r":1: expected a table with the column 'findings', found 'uid,"),
-        (f"{HEADER}\n", r"holds no report"),
+        (f"{HEADER}\n", r"contains no reports"),
     ],
 )
 def test_malformed_tables_are_named(tmp_path: Path, content: str, message: str) -> None:
