@@ -15,6 +15,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import tensorflow as tf
+from hypothesis import settings
+
+# By default an example that takes 0.2 s fails, which depends on what else the machine does.
+settings.register_profile("r2m", deadline=None)
+settings.load_profile("r2m")
 
 # Two devices are enough to test distribution. Their number must be set before TensorFlow starts.
 with contextlib.suppress(RuntimeError):
