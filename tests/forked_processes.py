@@ -3,7 +3,7 @@
 Importing the libraries takes most of the time of a short command. `multiprocessing`'s fork server
 imports them once, and every process here is forked from it. Otherwise a process is like a new one:
 with its own arguments, environment, working directory, outputs, flags and TensorFlow devices.
-Tests of `--help`, of signals and of exit codes start real processes.
+`test_forked_processes.py` compares them with new processes.
 """
 
 from __future__ import annotations
