@@ -35,15 +35,6 @@ PIXELS = {
     "backbone": "VGG16",
     "weights": "none",
 }
-# With one relational memory instead of two, and no attention over concepts, graphs are built in
-# much less time. The commands of README.md train the whole network through the same stages.
-NETWORK = {"fusion": "concat", "reconstructor": "lstm"}
-
-
-@pytest.fixture
-def config(config):
-    config.model.update(NETWORK)
-    return config
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +44,6 @@ def finished(tmp_path_factory, corpora, images):
 
     config = shapes.get_config("test")
     config.data.corpora, config.data.images = str(corpora), str(images)
-    config.model.update(NETWORK)
     for stage in config.stages.values():
         stage.batch_size, stage.max_length = 8, 10
     folder = tmp_path_factory.mktemp("runs")
