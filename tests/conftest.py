@@ -15,6 +15,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import tensorflow as tf
+from hypothesis import settings
+
+# By default an example that takes 0.2 s fails, which depends on what else the machine does.
+settings.register_profile("r2m", deadline=None)
+settings.load_profile("r2m")
 
 # Two devices are enough to test distribution. Their number must be set before TensorFlow starts.
 with contextlib.suppress(RuntimeError):
@@ -29,6 +34,8 @@ tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 # Tracing creates millions of long-lived objects; garbage collection would take a tenth of the time.
 gc.freeze()
 gc.set_threshold(10_000, 10, 10)
+# A module that makes more tensors, in graphs or not, leaves garbage worth collecting at once.
+_MANY_TENSORS = 5_000
 
 sys.path.insert(0, str(Path(__file__).parent))
 from run_fixtures import *  # noqa: E402, F403
@@ -41,14 +48,16 @@ def free_graphs() -> Iterator[None]:
     TensorFlow registers each traced custom gradient for the life of the process, and with it the
     graph that it belongs to. Without this fixture a worker grows to 11 GB in the whole suite.
     """
-    from tensorflow.python.framework.ops import gradient_registry
+    from tensorflow.python.framework.ops import gradient_registry, uid
 
-    known = set(gradient_registry.list())
+    known, first = set(gradient_registry.list()), uid()
     yield
     for name in set(gradient_registry.list()) - known:
         if name.startswith("CustomGradient-"):
             del gradient_registry._registry[name]
-    gc.collect()
+    # Searching for garbage takes up to seconds, and most modules trace no graph.
+    if uid() - first > _MANY_TENSORS:
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

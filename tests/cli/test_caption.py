@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
+
+from forked_processes import run_forked
 
 # The command with stubs for everything that needs TensorFlow; prints images and caption count.
 DRIVER = """
@@ -29,12 +30,7 @@ console()
 
 def test_images_by_name_and_by_flag() -> None:
     arguments = ["a.jpg", "b", "--captions=2", "--images=c", "--images=d.txt"]
-    done = subprocess.run(
-        [sys.executable, "-c", DRIVER, *arguments, "--run=r", "--output=o"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_forked([sys.executable, "-c", DRIVER, *arguments, "--run=r", "--output=o"])
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     given = json.loads(next(line for line in lines if line.startswith("[[")))

@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+from forked_processes import run_forked
+
 # The command with stubs for everything that needs TensorFlow; prints the export and its options.
 DRIVER = """
 import json, sys, types
@@ -32,12 +34,7 @@ console()
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", DRIVER, "--run=r", "--output=o", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_forked([sys.executable, "-c", DRIVER, "--run=r", "--output=o", *arguments])
 
 
 def test_flags_reach_the_export_and_signatures_are_printed() -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from forked_processes import run_forked
 
 
 @pytest.mark.parametrize(
@@ -44,14 +44,7 @@ import pytest
     ],
 )
 def test_combinations_are_refused(script: list[str], message: str, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", f"r2m.cli.{script[0]}", *script[1:]],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = run_forked([sys.executable, "-m", f"r2m.cli.{script[0]}", *script[1:]], cwd=tmp_path)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert re.search(message, done.stderr), done.stderr

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import h5py
 import numpy as np
+from forked_processes import run_forked
 from PIL import Image
 
 from tfrecords.core.records import open_records
 
-# Several command lines in one process: TensorFlow is loaded once.
+# Several command lines in one process.
 DRIVER = """
 import json, sys
 from absl import flags
@@ -56,13 +56,7 @@ def test_captions_pictures_and_stored_features_become_records(tmp_path, monkeypa
         ["--captions=val=karpathy:dataset_labels.json", words, "--max_length=1", "--output=text"],
         [captions, "--output=none"],
     ]
-    done = subprocess.run(
-        [sys.executable, "-c", DRIVER, json.dumps(lines)],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_forked([sys.executable, "-c", DRIVER, json.dumps(lines)], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     printed = done.stdout.strip().splitlines()
     assert [Path(line).name for line in printed[:2]] == ["both: 3 train, 1 val", "text: 4 val"]

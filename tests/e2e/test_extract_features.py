@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+from forked_processes import run_forked
 from PIL import Image
 
 from tfrecords.core.records import open_records
 
-# Several command lines in one process: TensorFlow is loaded once.
+# Several command lines in one process.
 DRIVER = """
 import json, sys
 from absl import flags
@@ -44,13 +44,7 @@ def test_images_and_stored_features_become_records(tmp_path, monkeypatch):
         ["--from=first", "--split=val=val.txt", "--name=again", "--output=second"],
         ["--from=first", "--grid=7", "--output=third"],
     ]
-    done = subprocess.run(
-        [sys.executable, "-c", DRIVER, json.dumps(lines)],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_forked([sys.executable, "-c", DRIVER, json.dumps(lines)], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     printed = done.stdout.strip().splitlines()
     assert [Path(line).name for line in printed[:2]] == ["first: 3 images", "second: 2 val"]

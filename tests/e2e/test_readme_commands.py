@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from forked_processes import run_forked
 
 from configs.r2m import shapes
 from r2m.shapes_demo import run_demo
@@ -41,16 +42,9 @@ def readme_commands() -> list[list[str]]:
     return [shlex.split(line) for line in lines if line.strip() and not line.startswith("#")]
 
 
-def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    program = Path(sys.executable).with_name(command[0])
-    return subprocess.run(
-        [str(program), *command[1:]],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
+def script(name: str) -> str:
+    """Returns the path of an installed command."""
+    return str(Path(sys.executable).with_name(name))
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +52,8 @@ def workspace(tmp_path_factory) -> Path:
     """A folder in which all commands of the README have run."""
     folder = tmp_path_factory.mktemp("readme")
     for command in readme_commands():
-        done = run([*command, *SMALLER.get(command[0], [])], folder)
+        words = [script(command[0]), *command[1:], *SMALLER.get(command[0], [])]
+        done = run_forked(words, cwd=folder)
         assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout}\n{done.stderr}"
         (folder / f"{command[0]}.out").write_text(done.stdout)
     return folder
@@ -86,13 +81,7 @@ def test_the_python_examples_caption_images_and_concepts(workspace):
     text = (ROOT / "README.md").read_text()
     programs = re.findall(r"runs this block[^\n]*\n```python\n(.*?)```", text, re.DOTALL)
     assert len(programs) == 2, "README.md has lost a Python example"
-    done = subprocess.run(
-        [sys.executable, "-c", "\n".join(programs)],
-        cwd=workspace,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_forked([sys.executable, "-c", "\n".join(programs)], cwd=workspace)
     assert done.returncode == 0, done.stderr
     by_detections, *by_concepts, by_file, by_array = done.stdout.splitlines()
     assert by_file == by_array and by_file.count("Alternative(") == 2
@@ -126,7 +115,7 @@ def _is_handled(process: subprocess.Popen[str], number: signal.Signals) -> bool:
 def test_a_training_can_be_stopped_at_any_time_and_resumed(workspace):
     records = "workspace/records/corpora/shapes"
     command = [
-        str(Path(sys.executable).with_name("r2m-train-xe")),
+        script("r2m-train-xe"),
         *["--config=shapes:test", "--workdir=workspace/runs/stopped"],
         *[f"--corpora={records}", "--config.stages.xe.steps=100000"],
         *["--config.stages.xe.evaluate_every=0", "--config.training.log_every=1"],
@@ -158,14 +147,12 @@ def test_a_training_can_be_stopped_at_any_time_and_resumed(workspace):
 
 @pytest.mark.timeout(600)
 def test_bad_input_ends_in_one_message_and_exit_code_1(workspace):
-    done = run(
-        [
-            "r2m-evaluate",
-            "--run=workspace/raw/shapes",
-            "--records=workspace/records/images/shapes",
-        ],
-        workspace,
-    )
+    flags = ["--run=workspace/raw/shapes", "--records=workspace/records/images/shapes"]
+    # A real process, unlike those of `workspace`.
+    done = subprocess.run(
+        [script("r2m-evaluate"), *flags],
+        cwd=workspace, capture_output=True, text=True, timeout=280, check=False,
+    )  # fmt: skip
     assert done.returncode == 1
     assert "error: workspace/raw/shapes is not the run folder of a stage" in done.stderr
     assert "Traceback" not in done.stderr

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from forked_processes import run_forked
 
 
 def call(command: str, *arguments: str, fails: bool = False) -> str:
-    done = subprocess.run(
+    done = run_forked(
         [sys.executable, "-m", f"r2m.cli.{command}", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])},
     )
     assert (done.returncode != 0) == fails, done.stderr

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+from forked_processes import run_forked
 
 from tfrecords.core.records import open_records
 from tfrecords.formats.features.opening import open_feature_store
@@ -16,7 +16,7 @@ from tfrecords.formats.features.opening import open_feature_store
 sys.path.insert(0, str(Path(__file__).parents[1] / "tfrecords" / "formats" / "features"))
 import feature_layouts as layouts
 
-# One command per process, as flags are defined when it is imported; TensorFlow is loaded once each.
+# One command per process, as flags are defined when it is imported.
 DRIVER = """
 import importlib, json, sys
 from absl import flags
@@ -36,12 +36,9 @@ for line in json.loads(sys.argv[2]):
 
 def run(command: str, lines: list[list[str]], folder: Path) -> list[str]:
     root = str(Path(__file__).resolve().parents[2])
-    done = subprocess.run(
+    done = run_forked(
         [sys.executable, "-c", DRIVER, command, json.dumps(lines)],
         cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
         env=os.environ | {"PYTHONPATH": root},
     )
     assert done.returncode == 0, done.stderr

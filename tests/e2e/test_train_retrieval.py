@@ -6,12 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from forked_processes import run_forked
+
 
 def train(records: Path, workdir: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "r2m.cli.train_retrieval", f"--captions={records}"]
-    return subprocess.run(
-        [*command, f"--workdir={workdir}", *flags], capture_output=True, text=True, check=False
-    )
+    return run_forked([*command, f"--workdir={workdir}", *flags])
 
 
 def test_it_trains_prints_recalls_and_resumes(caption_records: Path, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from engine_toys import LanguageStage, options, run
+from forked_processes import run_forked
 
 from r2m.engine.distribution.strategies import make_strategy
 from r2m.engine.errors import TrainingError, TrainingInterrupted
@@ -69,11 +69,9 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def start_and_die(strategy: str, workdir: Path, moment: str) -> None:
     root = Path(__file__).parents[2]
     path = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
+    done = run_forked(
         [sys.executable, engine_toys.__file__, strategy, str(workdir), "language", moment],
         env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
         timeout=120,
     )
     assert done.returncode == -signal.SIGKILL, done.stderr

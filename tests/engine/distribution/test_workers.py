@@ -15,6 +15,7 @@ import engine_toys
 import numpy as np
 import pytest
 import tensorflow as tf
+from forked_processes import ForkedProcess
 from test_train import tensors
 
 from r2m.engine.distribution.strategies import make_strategy
@@ -33,7 +34,7 @@ ROOT = Path(__file__).parents[2]
 
 def start_workers(
     stage: str, workdir: Path, *, die_at: tuple[str, str] = ("", "")
-) -> list[subprocess.Popen[str]]:
+) -> list[ForkedProcess]:
     sockets = [socket.socket() for _ in range(2)]
     for one in sockets:
         one.bind(("localhost", 0))
@@ -46,25 +47,22 @@ def start_workers(
         path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
         script = [engine_toys.__file__, "multi_worker", str(workdir), stage, die_at[index]]
         started.append(
-            subprocess.Popen(
+            ForkedProcess(
                 [sys.executable, *script],
                 env={**os.environ, "PYTHONPATH": path, "TF_CONFIG": json.dumps(config)},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
             )
         )
     return started
 
 
-def finish(workers: list[subprocess.Popen[str]]) -> list[tuple[int, str]]:
+def finish(workers: list[ForkedProcess]) -> list[tuple[int, str]]:
     found = []
     for worker in workers:
         try:
-            output, _ = worker.communicate(timeout=150)
+            output = "".join(worker.communicate(timeout=150))
         except subprocess.TimeoutExpired:
             worker.kill()
-            output, _ = worker.communicate()
+            output = "".join(worker.communicate())
         found.append((worker.returncode, output))
     return found
 

@@ -13,6 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from forked_processes import run_forked
 from PIL import Image
 
 from tfrecords.core.errors import InputError
@@ -211,9 +212,9 @@ def test_command_line(tmp_path):
     command = [sys.executable, "-m", "r2m.cli.make_shapes", f"--output={tmp_path / 'a'}"]
     flags = [f"--{name}={value}" for name, value in asdict(_SMALL).items()]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([*command, *flags], env=environment, capture_output=True, text=True)
+    done = run_forked([*command, *flags], env=environment)
     assert done.returncode == 0, done.stderr
     assert "6 + 3 + 2 pictures" in done.stderr
-    again = subprocess.run([*command, "--seed=9"], env=environment, capture_output=True, text=True)
+    again = run_forked([*command, "--seed=9"], env=environment)
     assert again.returncode == 1
     assert "error: " in again.stderr and "Traceback" not in again.stderr

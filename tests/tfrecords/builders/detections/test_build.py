@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import pickle
-import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from forked_processes import run_forked
 from PIL import Image
 
 from tests.tfrecords.detectors.detector_toys import DROPPED, bright_image, write_frozen_graph
@@ -368,13 +368,7 @@ def test_real_tags_stay_tags(taken_over: DetectionsOptions, shared_data: Path) -
 
 def test_the_command(taken_over: DetectionsOptions, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "r2m.cli.detect_objects", f"--detector={taken_over.detector}"]
-    done = subprocess.run(
-        [*command, "--output=found", "--min_score=0.3"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_forked([*command, "--output=found", "--min_score=0.3"], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == f"{tmp_path / 'found'}: 3 images; left out: 1 box_inverted"
     assert open_records(tmp_path / "found").manifest["options"]["min_score"] == 0.3
