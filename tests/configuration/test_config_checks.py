@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,8 @@ from configs import captioner_sections, retrieval_sections
 from configs.captioners import updown
 from configs.r2m import shapes
 from configs.retrieval import uvs, vse_infinity
+from losses.distillation import taught_ranking
+from losses.ranking import softmax_ranking
 from models.captioners.registry import captioner_names
 from models.decoding.beam import beam_search
 from models.decoding.search import DecodingOptions
@@ -56,7 +59,8 @@ ARGUMENTS = {
 # Fields whose text is not checked by a rule, because it names something that is looked up later.
 OPEN = {
     "name", "data.captions", "data.corpora", "data.images", "image.backbone", "image.weights",
-    "image.trained_from", "image.embedding", "training.strategy", "model.pool",
+    "image.trained_from", "image.embedding", "teacher.runs", "teacher.records",
+    "training.strategy", "model.pool",
     "reward.document_frequencies",
     "decoding.must_contain", "decoding.must_not_contain",
     "model.norm", "model.activation", "model.position", "model.area_norm", "model.cross_attention",
@@ -154,7 +158,7 @@ def test_accepted_values_can_be_used() -> None:
                 changed.update_from_flattened_dict({field: odd})
                 use(changed, group)
     assert {group for group, *_ in made} == {
-        "data", "image", "model", "loss", "reward", "decoding", "training", "stages"
+        "data", "image", "model", "loss", "reward", "decoding", "training", "stages", "teacher",
     }  # fmt: skip
 
 
@@ -192,6 +196,13 @@ def use(config: ConfigDict, group: str) -> None:
         assert all(np.isfinite(rate) for rate in rates.values())
     elif group == "loss" and embedding:
         RankingOptions(**config.loss.to_dict(), batch_size=2)
+    elif group == "teacher":
+        vectors, taught = tf.eye(3, 4), config.teacher
+        found = taught_ranking(
+            vectors, vectors, loss=partial(softmax_ranking, temperature=0.1), size=2,
+            weight=taught.weight, temperature=taught.temperature,
+        )  # fmt: skip
+        assert np.isfinite(found.total)
     elif group in ("image", "data"):
         _ = Pixels.candidates(config) if captioner or embedding else concepts_of(config)
         _ = embedding and pair_options(config)

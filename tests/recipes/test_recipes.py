@@ -43,7 +43,7 @@ def test_scripts_take_the_flags_and_configurations_of_every_recipe() -> None:
         for step in list_steps(recipe, Path("D D"), Path("W"), [])
     ]
     # Records that several runs share are built once.
-    assert len(steps) == 17 + 18 + 83 + 84
+    assert len(steps) == 17 + 18 + 83 + 95
     assert refused_commands(Command("recipe", step, whole=True) for step in steps) == ""
     chosen = list_steps(RECIPES["flickr8k-captioners"], Path("D D"), Path("W"), ["fc", "rnn"])
     assert [step for step in steps if step in chosen] == chosen
