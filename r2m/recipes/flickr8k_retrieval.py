@@ -55,7 +55,7 @@ _BACKBONES = {
         "EfficientNetLite2", "EfficientNetLite2", 300, 320, "block5a_expand_conv", epochs=9
     ),
     "mobilenet": _Backbone(
-        "MobileNet 0.75", "MobileNet", 256, 288, "conv_dw_4", epochs=16, alpha=0.75
+        "MobileNet 0.75", "MobileNet", 256, 288, "conv_dw_4", epochs=10, alpha=0.75
     ),
 }
 
