@@ -150,7 +150,6 @@ class _Problem:
         curvatures = np.where(sums < self._most, np.exp(np.minimum(sums, self._most)), 0)
         each = (self._shares * curvatures)[self._pair_owners]
         size = len(factors)
-        matrix = np.bincount(self._pairs, each, size * size).reshape(size, size)
+        matrix: np.ndarray = np.bincount(self._pairs, each, size * size).reshape(size, size)
         matrix[np.diag_indices(size)] += self._penalties + _RIDGE
-        found: np.ndarray = matrix
-        return found
+        return matrix
