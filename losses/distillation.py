@@ -11,7 +11,7 @@ from losses.ranking import RankingLoss
 from losses.similarities import Similarity, similarities
 
 
-def taught_ranking(
+def distilled_ranking(
     images: tf.Tensor,
     sentences: tf.Tensor,
     *,
@@ -53,16 +53,16 @@ def taught_ranking(
     """
     images, sentences = tf.cast(images, tf.float32), tf.cast(sentences, tf.float32)
     stop = tf.shape(images)[0] if rows is None else first_row + rows
-    own_images, taught_images = images[:, :size], tf.stop_gradient(images[:, size:])
-    own_sentences, taught_sentences = sentences[:, :size], tf.stop_gradient(sentences[:, size:])
+    own_images, teacher_images = images[:, :size], tf.stop_gradient(images[:, size:])
+    own_sentences, teacher_sentences = sentences[:, :size], tf.stop_gradient(sentences[:, size:])
     total = tf.constant(0.0)
     for by_sentence in (False, True):
         part = slice(first_row, stop)
         left, right = (slice(None), part) if by_sentence else (part, slice(None))
         own = similarities(own_images[left], own_sentences[right], similarity) / temperature
-        taught = tf.matmul(taught_images[left], taught_sentences[right], transpose_b=True)
+        teacher = tf.matmul(teacher_images[left], teacher_sentences[right], transpose_b=True)
         axis = 0 if by_sentence else 1
-        shares = tf.nn.softmax(taught / temperature, axis=axis)
+        shares = tf.nn.softmax(teacher / temperature, axis=axis)
         logits = tf.nn.log_softmax(own, axis=axis)
         total -= tf.reduce_sum(shares * logits)
     found = loss(

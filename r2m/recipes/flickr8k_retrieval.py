@@ -120,10 +120,10 @@ def _commands(data: Path, workspace: Path, run: str) -> Iterator[Command]:
         if rest == "ensemble":
             yield from _ensemble(project)
         return
-    if rest == "taught":
+    if rest == "distilled":
         larger = project._replace(key=_TEACHER)
         yield from _tuned(larger, "tuned")
-        yield from _tuned(project, "taught", larger)
+        yield from _tuned(project, "distilled", larger)
         return
     preset, _, rows = rest.partition("-")
     name = rest.replace("-", "_")
@@ -152,7 +152,7 @@ def _tuned(project: _Project, name: str, teacher: _Project | None = None) -> Ite
         teacher: folders of a network with a run `tuned`, whose similarities are learned as well.
     """
     own, start = project.backbone, f"{name}_start"
-    taught = () if teacher is None else (
+    distillation = () if teacher is None else (
         f"--config.teacher.runs={teacher.run('tuned')}/ranking",
         f"--config.teacher.records={teacher.tuned_records('tuned')}",
         "--config.teacher.weight=0.6",
@@ -160,7 +160,7 @@ def _tuned(project: _Project, name: str, teacher: _Project | None = None) -> Ite
     yield build_captions(project.data, project.records, *project.network(), "--store_grid")
     yield _train(
         project, project.records, "contrastive", "vectors", start, *_SHARED,
-        "--config.stages.ranking.steps=14 epochs", *taught,
+        "--config.stages.ranking.steps=14 epochs", *distillation,
     )  # fmt: skip
     image: dict[str, object] = {
         "source": "pixels", "backbone": own.name, "alpha": own.alpha or 0,
@@ -179,7 +179,7 @@ def _tuned(project: _Project, name: str, teacher: _Project | None = None) -> Ite
         # Few steps, so the weights are averaged over few steps.
         "--config.stages.ranking.learning_rate=1e-3",
         f"--config.stages.ranking.steps={own.epochs} epochs",
-        "--config.training.schedule.warm_up=40", "--config.training.ema_decay=0.98", *taught,
+        "--config.training.schedule.warm_up=40", "--config.training.ema_decay=0.98", *distillation,
     ]  # fmt: skip
     yield _evaluate(project, [f"{name}_pixels"], project.records)
     network, records = project.tuned_network(name), project.tuned_records(name)
@@ -235,7 +235,9 @@ RECIPE = Recipe(
             **(
                 {}
                 if key == _TEACHER
-                else {"taught": f"like `tuned`, learning also from {_TEACHER}-tuned (distillation)"}
+                else {
+                    "distilled": f"like `tuned`, learning also from {_TEACHER}-tuned (distillation)"
+                }
             ),
         }.items()
     },

@@ -20,7 +20,7 @@ from configs import captioner_sections, retrieval_sections
 from configs.captioners import updown
 from configs.r2m import shapes
 from configs.retrieval import uvs, vse_infinity
-from losses.distillation import taught_ranking
+from losses.distillation import distilled_ranking
 from losses.ranking import softmax_ranking
 from models.captioners.registry import captioner_names
 from models.decoding.beam import beam_search
@@ -197,10 +197,10 @@ def use(config: ConfigDict, group: str) -> None:
     elif group == "loss" and embedding:
         RankingOptions(**config.loss.to_dict(), batch_size=2)
     elif group == "teacher":
-        vectors, taught = tf.eye(3, 4), config.teacher
-        found = taught_ranking(
+        vectors, teacher = tf.eye(3, 4), config.teacher
+        found = distilled_ranking(
             vectors, vectors, loss=partial(softmax_ranking, temperature=0.1), size=2,
-            weight=taught.weight, temperature=taught.temperature,
+            weight=teacher.weight, temperature=teacher.temperature,
         )  # fmt: skip
         assert np.isfinite(found.total)
     elif group in ("image", "data"):

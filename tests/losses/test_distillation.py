@@ -10,19 +10,19 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from losses.distillation import taught_ranking
+from losses.distillation import distilled_ranking
 from losses.ranking import hinge_ranking, softmax_ranking
 
-SIZE, TAUGHT = 4, 3
+SIZE, TEACHER = 4, 3
 
 
 def _vectors(seed, count):
-    return np.random.RandomState(seed).randn(2, count, SIZE + TAUGHT).astype("f")
+    return np.random.RandomState(seed).randn(2, count, SIZE + TEACHER).astype("f")
 
 
-def _cross_entropy(own, taught):
+def _cross_entropy(own, teacher):
     """Returns the cross entropy of the rows' softmax distributions, summed over rows."""
-    shares = np.exp(taught - taught.max(1, keepdims=True))
+    shares = np.exp(teacher - teacher.max(1, keepdims=True))
     shares /= shares.sum(1, keepdims=True)
     shifted = own - own.max(1, keepdims=True)
     return -(shares * (shifted - np.log(np.exp(shifted).sum(1, keepdims=True)))).sum()
@@ -38,13 +38,13 @@ def _cross_entropy(own, taught):
 def test_the_formula(seed, count, weight, temperature):
     images, sentences = _vectors(seed, count)
     base = partial(hinge_ranking, margin=0.2)
-    found = taught_ranking(
+    found = distilled_ranking(
         images, sentences, loss=base, size=SIZE, weight=weight, temperature=temperature
     )
     alone = base(images[:, :SIZE], sentences[:, :SIZE])
     own = images[:, :SIZE].astype(np.float64) @ sentences[:, :SIZE].T / temperature
-    taught = images[:, SIZE:].astype(np.float64) @ sentences[:, SIZE:].T / temperature
-    learned = _cross_entropy(own, taught) + _cross_entropy(own.T, taught.T)
+    teacher = images[:, SIZE:].astype(np.float64) @ sentences[:, SIZE:].T / temperature
+    learned = _cross_entropy(own, teacher) + _cross_entropy(own.T, teacher.T)
     expected = (1 - weight) * float(alone.total) + weight * learned
     np.testing.assert_allclose(found.total, expected, rtol=1e-4, atol=1e-5)
     assert found._replace(total=alone.total) == alone
@@ -56,7 +56,7 @@ def test_shares_of_replicas_add_up(seed, parts):
     images, sentences = map(tf.constant, _vectors(seed, sum(parts)))
     owners = tf.constant(np.random.RandomState(seed).randint(0, 3, sum(parts)))
     ranking = partial(
-        taught_ranking, images, sentences, loss=partial(softmax_ranking, temperature=0.1),
+        distilled_ranking, images, sentences, loss=partial(softmax_ranking, temperature=0.1),
         size=SIZE, weight=0.4, temperature=0.5, owners=owners,
     )  # fmt: skip
     starts = np.cumsum([0, *parts[:-1]])
@@ -67,11 +67,11 @@ def test_shares_of_replicas_add_up(seed, parts):
     np.testing.assert_allclose(sum(shares), ranking().total, rtol=1e-4, atol=1e-5)
 
 
-def test_a_pupil_with_the_teachers_similarities_has_no_gradient():
+def test_a_student_with_the_teachers_similarities_has_no_gradient():
     images, sentences = _vectors(0, 5)
     own = tf.Variable(images[:, :SIZE])
     with tf.GradientTape() as tape:
-        found = taught_ranking(
+        found = distilled_ranking(
             tf.concat([own, images[:, :SIZE]], 1),
             tf.concat([sentences[:, :SIZE], sentences[:, :SIZE]], 1),
             loss=partial(hinge_ranking, margin=0.2),

@@ -34,16 +34,16 @@ def test_the_vectors_are_those_of_the_run_for_each_image_and_caption(
     names, images, texts = run.encode_records(caption_records, "train")
     place = 3
     found = teacher.vectors(tf.constant([names[place], names[0]]), tf.constant([[1, 0], [0, 0]]))
-    np.testing.assert_allclose(found["taught_images"], images[[place, 0]], atol=2e-3)
+    np.testing.assert_allclose(found["teacher_images"], images[[place, 0]], atol=2e-3)
     of_image = run.encode_sentences([texts[place][1], texts[place][0]])
-    np.testing.assert_allclose(found["taught_sentences"][0], of_image, atol=2e-3)
+    np.testing.assert_allclose(found["teacher_sentences"][0], of_image, atol=2e-3)
     one = teacher.vectors(tf.constant([names[place]]), tf.constant([1], tf.int64))
-    np.testing.assert_allclose(one["taught_sentences"], of_image[:1], atol=2e-3)
+    np.testing.assert_allclose(one["teacher_sentences"], of_image[:1], atol=2e-3)
     assert teacher.size == run.size
 
 
 @pytest.mark.parametrize("several", [1, 5])
-def test_a_pupil_approaches_the_similarities_of_its_teacher(
+def test_a_student_approaches_the_similarities_of_its_teacher(
     several, embedding_run, caption_records, tmp_path
 ) -> None:
     config = importlib.import_module("configs.retrieval.contrastive").get_config("test")

@@ -145,7 +145,7 @@ def _settings(
     """Returns the settings that must be unchanged when a run is resumed."""
     pixels = data.inputs.find(Pixels)
     loss = dataclasses.asdict(options)
-    taught = {name: loss.pop(f"teacher_{name}") for name in ("weight", "temperature")}
+    distillation = {name: loss.pop(f"teacher_{name}") for name in ("weight", "temperature")}
     settings = {
         "model": config.model.to_dict(),
         "image": config.image.to_dict(),
@@ -162,7 +162,7 @@ def _settings(
         },
     }
     if data.teacher is not None:
-        settings["teacher"] = {**taught, "checkpoints": data.teacher.checkpoints}
+        settings["teacher"] = {**distillation, "checkpoints": data.teacher.checkpoints}
     if start is not None:
         settings["start"] = start_settings(start, folder)
     return settings

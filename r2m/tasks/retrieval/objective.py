@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import tensorflow as tf
 
-from losses.distillation import taught_ranking
+from losses.distillation import distilled_ranking
 from losses.ranking import Hinges, RankingLoss, hinge_ranking, softmax_ranking
 from losses.similarities import Similarity
 from r2m.engine.stage import LossTerm
@@ -116,14 +116,14 @@ class RankingObjective:
         else:
             loss = partial(softmax_ranking, temperature=options.temperature)
         if options.teacher_weight:
-            taught, more = batch["taught_images"], batch["taught_sentences"]
+            by_teacher, more = batch["teacher_images"], batch["teacher_sentences"]
             if more.shape.rank == 3:
-                taught = tf.repeat(taught, more.shape[1], axis=0)
+                by_teacher = tf.repeat(by_teacher, more.shape[1], axis=0)
                 more = tf.reshape(more, [-1, more.shape[2]])
-            images = tf.concat([images, tf.cast(taught, images.dtype)], axis=1)
+            images = tf.concat([images, tf.cast(by_teacher, images.dtype)], axis=1)
             sentences = tf.concat([sentences, tf.cast(more, sentences.dtype)], axis=1)
             loss = partial(
-                taught_ranking,
+                distilled_ranking,
                 loss=loss,
                 size=size,
                 weight=options.teacher_weight,

@@ -48,25 +48,25 @@ class Teacher(NamedTuple):
             captions: int32[B] or [B, S], numbers of the chosen captions of each image.
 
         Returns:
-            `taught_images` float16[B, E], `taught_sentences` float16[B, E] or [B, S, E].
+            `teacher_images` float16[B, E], `teacher_sentences` float16[B, E] or [B, S, E].
         """
         places = self.table.lookup(names)
         first = tf.gather(self.first, places)
         if captions.shape.rank == 2:
             first = first[:, tf.newaxis]
         return {
-            "taught_images": tf.gather(self.images, places),
-            "taught_sentences": tf.gather(self.sentences, first + tf.cast(captions, tf.int64)),
+            "teacher_images": tf.gather(self.images, places),
+            "teacher_sentences": tf.gather(self.sentences, first + tf.cast(captions, tf.int64)),
         }
 
 
-def open_teacher(runs: Sequence[str], folder: str, pupil: Records) -> Teacher:
+def open_teacher(runs: Sequence[str], folder: str, student: Records) -> Teacher:
     """Encodes the training images and captions with trained embeddings.
 
     Args:
         runs: run folders; the mean of several similarities is learned.
         folder: records of kind `captions` with the features that the teacher reads.
-        pupil: records of the training, with the same images and captions.
+        student: records of the training, with the same images and captions.
 
     Raises:
         InputError: a run or the records do not exist or do not fit each other, the similarity of a
@@ -80,7 +80,7 @@ def open_teacher(runs: Sequence[str], folder: str, pupil: Records) -> Teacher:
         )
     records = captions.open_captions(folder)
     names, texts = _captions_of(records)
-    own_names, own_texts = _captions_of(pupil)
+    own_names, own_texts = _captions_of(student)
     known = dict(zip(names, texts, strict=True))
     lacking = [
         name for name, own in zip(own_names, own_texts, strict=True) if known.get(name) != own
