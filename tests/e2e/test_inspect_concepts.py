@@ -81,11 +81,11 @@ def test_mistakes(images: Path, corpora: Path, build_text, tmp_path: Path) -> No
         f"{images} --concepts=3": "--concepts requires --corpora=FOLDER",
         f"{images} --min_pair_images=3": "--min_pair_images requires --corpora=FOLDER",
         f"{images} --corpora={corpora} --show=1": "--corpora shows no records: leave --show out",
-        f"{corpora} --corpora={images}": f"{corpora} holds 'corpora' records, expected 'images'",
-        f"{images} --corpora={images}": f"{images} holds 'images' records, expected 'corpora'",
+        f"{corpora} --corpora={images}": f"{corpora} contains 'corpora' records, expected 'images'",
+        f"{images} --corpora={images}": f"{images} contains 'images' records, expected 'corpora'",
         f"{images} --corpora=nowhere": "there is no folder nowhere",
         f"{images} --corpora={corpora} --split=dev": f"{images} has no split 'dev'; it has",
-        f"{images} --corpora={other}": "two different ",
+        f"{images} --corpora={other}": f"{images} and {other} use different concept dictionaries",
     }
     answers = run(tmp_path, *(line.split() for line in lines))
     for (output, error), message in zip(answers, lines.values(), strict=True):

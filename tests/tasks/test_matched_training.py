@@ -31,7 +31,7 @@ def test_an_interrupted_stage_ends_as_an_uninterrupted_one(config, small_network
     config.model.update(small_network)
     config.data.match_images = 1.0
     config.training.log_every = 2
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, "absl"):
         assert experiment.run_stage("xe", config, tmp_path / "whole").step == 4
     (line,) = {message for message in caplog.messages if "drawn by the concepts" in message}
     effective, count = map(
@@ -53,8 +53,6 @@ def test_an_interrupted_stage_ends_as_an_uninterrupted_one(config, small_network
     experiment.run_stage("xe", config, tmp_path / "plain")
     drawn, plain = (tmp_path / name / "xe" for name in ("whole", "plain"))
     assert metrics(drawn, "train")[0]["loss"] != metrics(plain, "train")[0]["loss"]
-    # Before the first step, the loss of the same validation sentences is the same.
-    assert metrics(drawn, "evaluation")[0] == metrics(plain, "evaluation")[0]
 
     with pytest.raises(TrainingError, match=r"settings differ: .*match_images"):
         experiment.run_stage("xe", config, tmp_path / "whole")

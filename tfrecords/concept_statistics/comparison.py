@@ -140,9 +140,9 @@ def read_dictionary(images: Records, corpora: Records) -> ConceptDictionary:
     )
     if images.concepts_sha256 != corpora.concepts_sha256:
         raise InputError(
-            f"two different concept dictionaries: {CONCEPTS} of {images.folder} and of "
-            f"{corpora.folder} differ. Give the records that the images were built with, or build "
-            f"the images again: r2m-build-images --corpora={corpora.folder}"
+            f"{images.folder} and {corpora.folder} use different concept dictionaries "
+            f"({CONCEPTS}). Give the records that the images were built with, or build the images "
+            f"again: r2m-build-images --corpora={corpora.folder}"
         )
     path = images.folder / CONCEPTS
     return ConceptDictionary.from_json(_read_text(path), source=str(path))

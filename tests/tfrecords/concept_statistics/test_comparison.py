@@ -119,18 +119,18 @@ def test_records_of_different_dictionaries_are_refused(tmp_path: Path) -> None:
     words = write_toy_records(
         tmp_path / "words", "images", IMAGES, vocabulary=toy_vocabulary("lamp")
     )
-    with pytest.raises(InputError, match=r"two different vocabularies: .*words.*corpora"):
+    with pytest.raises(InputError, match=r"words and .*corpora use different vocabularies"):
         read_dictionary(words, corpora)
     other = build_concept_dictionary(
         [LabelMap("other", {1: "person", 2: "dog", 3: "car", 4: "boat", 5: "big dog"})], []
     )
     assert other.words == DICTIONARY.words
     classes = write_toy_records(tmp_path / "classes", "images", IMAGES, dictionary=other)
-    with pytest.raises(InputError, match=r"two different concept dictionaries: .*--corpora=.*corp"):
+    with pytest.raises(InputError, match=r"use different concept dictionaries .*--corpora=.*corp"):
         read_dictionary(classes, corpora)
     # Equal dictionaries of different texts have different counts of sentences.
     again = write_toy_records(tmp_path / "again", "images", IMAGES, counts={"dog": 1})
-    with pytest.raises(InputError, match="two different concept dictionaries"):
+    with pytest.raises(InputError, match="use different concept dictionaries"):
         read_dictionary(again, corpora)
 
 

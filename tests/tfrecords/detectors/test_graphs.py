@@ -119,9 +119,9 @@ def test_frozen_graphs_that_are_none(tmp_path: Path, label_map: Path) -> None:
     (tmp_path / "cut.pb").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match=r"cut\.pb"):
         opened(tmp_path / "cut.pb")
-    with pytest.raises(InputError, match=r"takes float32 .*expected a detector of uint8 images"):
+    with pytest.raises(InputError, match=r"accepts float32 .*expected a detector of uint8 images"):
         opened(write_frozen_graph(tmp_path / "float.pb", dtype=tf.float32))
-    with pytest.raises(InputError, match=r"takes uint8 \(4, None, None, 3\)"):
+    with pytest.raises(InputError, match=r"accepts uint8 \(4, None, None, 3\)"):
         opened(write_frozen_graph(tmp_path / "four.pb", batch=4))
 
 

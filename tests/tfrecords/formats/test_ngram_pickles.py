@@ -104,7 +104,7 @@ def test_other_words_are_refused(tmp_path: Path, vocabulary: Vocabulary, cocotal
     ):
         frequencies_of_pickle(ids, more, cocotalk)
     fewer = build_vocabulary({"a": 3}, min_count=1)
-    with pytest.raises(InputError, match=r"1 only there \(dog\), 0 only in"):
+    with pytest.raises(InputError, match=r"1 only in the file \(dog\), 0 only in the vocabulary"):
         frequencies_of_pickle(ids, fewer, cocotalk)
     with pytest.raises(InputError, match=r"1 of its words are not in the vocabulary \(dog\)"):
         frequencies_of_pickle(words, fewer)
