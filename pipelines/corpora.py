@@ -10,6 +10,7 @@ import tensorflow as tf
 from pipelines import batching
 from pipelines.inputs.concept_noise import ConceptNoise
 from pipelines.inputs.concepts import Concepts, assemble_concepts
+from pipelines.matched_sentences import MatchedSentences
 from tfrecords.core.records import Records, open_records
 
 _WINDOW_BATCHES = 64
@@ -33,6 +34,7 @@ def training_batches(
     own_rows: Callable[[batching.Batch], batching.Batch] = batching.unchanged,
     few_shapes: bool = False,
     noise: ConceptNoise | None = None,
+    matched: MatchedSentences | None = None,
 ) -> tf.data.Dataset:
     """Returns infinitely many training batches from batch number `first_step` on.
 
@@ -48,6 +50,8 @@ def training_batches(
         few_shapes: whether T is a multiple of four (but at most `max_length`) and K is constant,
             for XLA, which compiles a program per shape.
         noise: missed and false concepts.
+        matched: the sentences of the records with weights, by which an epoch draws them. None: an
+            epoch contains each sentence once.
 
     Returns:
         Batches of `concepts` int32[B, K], `concept_lengths` int32[B], `tokens` int32[B, T + 1]
@@ -57,7 +61,7 @@ def training_batches(
     """
     return batching.training_batches(
         records,
-        lambda lines, _: _parse(lines),
+        lambda lines, _: _parse(lines) if matched is None else matched.rows(lines),
         lambda rows: _assemble(rows, max_length, concepts, "shuffled", few_shapes, noise),
         batch_size=batch_size,
         seed=seed,
@@ -65,6 +69,7 @@ def training_batches(
         window_batches=_WINDOW_BATCHES,
         length_of=lambda rows: rows["sentence"].row_lengths(),
         finish=own_rows,
+        elements=None if matched is None else (matched.epoch, matched.count),
     )
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
@@ -15,6 +16,12 @@ from pipelines.inputs.concepts import Concepts
 from pipelines.inputs.global_vector import GlobalVector
 from pipelines.inputs.pixels import Pixels
 from pipelines.inputs.spec import InputSpec
+from pipelines.matched_sentences import (
+    ImageConcepts,
+    MatchedSentences,
+    image_concepts,
+    match_sentences,
+)
 from r2m.configuration.settings import TRAINING_SPLIT, VALIDATION_SPLIT, setting
 from r2m.inference.r2m_model import concepts_of
 from r2m.tasks.unsupervised_captioning.curriculum import StageSpec
@@ -27,6 +34,8 @@ Source = Literal["sentences", "images"]
 
 # Number of sentences of the corpus' validation split for the validation loss.
 _VALIDATION_SENTENCES = 5_000
+# Concepts in a message.
+_SHOWN = 8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,6 +51,8 @@ class Data:
         image_inputs: concepts and vectors or pixels, for stages trained on images.
         seed: seed of the order of batches.
         noise: missed and false concepts of training sentences; None for none.
+        match_images: how far the concepts of training sentences are as frequent as those of images.
+        image_concepts: frequencies of the concepts of images; None if `match_images` is 0.
     """
 
     sentences: Records
@@ -51,6 +62,8 @@ class Data:
     image_inputs: InputSpec
     seed: int
     noise: ConceptNoise | None = None
+    match_images: float = 0.0
+    image_concepts: ImageConcepts | None = None
 
     @property
     def has_validation_images(self) -> bool:
@@ -93,6 +106,8 @@ def open_data(config: Any, seed: int) -> Data:
         image_inputs=InputSpec((concepts, _image_side(config))),
         seed=seed,
         noise=_noise(config, sentences, pictures),
+        match_images=config.data.match_images,
+        image_concepts=_image_concepts(config, pictures),
     )
 
 
@@ -115,6 +130,37 @@ def _noise(config: Any, sentences: Records, images: Records | None) -> ConceptNo
         noise.false,
     )
     return noise
+
+
+def _image_concepts(config: Any, images: Records | None) -> ImageConcepts | None:
+    """Returns the frequencies of concepts that `config.data.match_images` requires."""
+    if not config.data.match_images:
+        return None
+    if images is None:
+        raise InputError(
+            "config.data.match_images draws sentences by the concepts of images: pass "
+            "--images=FOLDER, made by r2m-build-images, or set it to 0"
+        )
+    return image_concepts(images)
+
+
+def _matched_sentences(data: Data) -> MatchedSentences | None:
+    """Returns the sentences with the weights of `config.data.match_images`, logged."""
+    if data.image_concepts is None:
+        return None
+    found = match_sentences(data.sentences, data.image_concepts, data.match_images)
+    changes = np.argsort(-np.abs(found.drawn_shares - found.shares), kind="stable")[:_SHOWN]
+    logging.info(
+        "training sentences are drawn by the concepts of images, as varied as %s equally frequent "
+        "ones of %s; the largest changes: %s",
+        f"{found.effective_count:,.0f}",
+        f"{found.count:,}",
+        ", ".join(
+            f"{data.vocabulary.words[i]} {found.shares[i]:.1%} -> {found.drawn_shares[i]:.1%}"
+            for i in changes
+        ),
+    )
+    return found
 
 
 def _image_side(config: Any) -> GlobalVector | Pixels:
@@ -178,6 +224,7 @@ def training_dataset(
             own_rows=own_rows,
             few_shapes=few_shapes,
             noise=data.noise,
+            matched=_matched_sentences(data),
         )
     if spec.images:
         sources["images"] = images.training_batches(

@@ -145,6 +145,11 @@ def _settings(
         settings["sentences"] = data.sentences.digest
         if data.noise is not None:
             settings["concept_noise"] = {"missed": data.noise.missed, "false": data.noise.false}
+        if data.image_concepts is not None:
+            settings["match_images"] = {
+                "share": data.match_images,
+                "image_concepts": data.image_concepts.digest,
+            }
     if spec.images and data.images is not None:
         settings["images"] = {
             "source": config.image.source,
