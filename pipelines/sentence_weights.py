@@ -151,5 +151,4 @@ class _Problem:
         each = (self._shares * curvatures)[self._pair_owners]
         size = len(factors)
         matrix: np.ndarray = np.bincount(self._pairs, each, size * size).reshape(size, size)
-        matrix[np.diag_indices(size)] += self._penalties + _RIDGE
-        return matrix
+        return matrix + np.diag(self._penalties + _RIDGE)

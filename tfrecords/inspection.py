@@ -6,24 +6,20 @@ import io
 import itertools
 import json
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from tfrecords.core.errors import InputError
-from tfrecords.core.examples import decode_example, read_frames
 from tfrecords.core.files import readable_bytes
-from tfrecords.core.records import SENTENCE_LENGTHS, SENTENCE_WORDS, Records
+from tfrecords.core.records import SENTENCE_LENGTHS, SENTENCE_WORDS, Example, Records, read_split
 from tfrecords.core.vocabulary import Vocabulary
 from tfrecords.pictures.feature_options import VIEWS
 from tfrecords.pictures.headers import read_header
 from tfrecords.pictures.orientation import is_upright, predates_orientation
-
-Example = Mapping[str, Any]
 
 _MARKERS = 2  # start and end of every sentence
 _CLASSES = 12
@@ -43,35 +39,6 @@ class SplitStatistics:
     read: int
     lengths: dict[str, Counter[int]]
     classes: list[tuple[str, int]]
-
-
-def read_split(
-    records: Records, split: str, names: Container[str] | None = None
-) -> Iterator[Example]:
-    """Yields the records of a split in the order on disk, as parsed by `decode_example`.
-
-    Args:
-        records: an open folder.
-        split: name of the split.
-        names: the features to parse; None parses all.
-
-    Raises:
-        InputError: a shard is damaged, or the number of records differs from the manifest.
-    """
-    count = 0
-    for path in records.shards(split):
-        with Path(path).open("rb") as stream:
-            try:
-                for record in read_frames(stream, path):
-                    yield decode_example(record, names)
-                    count += 1
-            except ValueError as error:
-                raise InputError(f"{error}; build the records again with --overwrite") from error
-    if count != records.count(split):
-        raise InputError(
-            f"{records.folder}: split {split!r} has {count} records, its manifest lists "
-            f"{records.count(split)}; build the records again with --overwrite"
-        )
 
 
 def split_statistics(records: Records, split: str, most: int | None = None) -> SplitStatistics:

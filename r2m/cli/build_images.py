@@ -62,6 +62,14 @@ define_whole(
     least=0,
     group=CONCEPTS,
 )
+define_whole(
+    "min_pair_sentences",
+    0,
+    "Of two concepts of an image that are together in fewer sentences of the corpus, although so "
+    "many or more would be expected by chance, leave out the less certain one. 0: leave out none.",
+    least=0,
+    group=CONCEPTS,
+)
 _REFERENCES = define_text(
     "references",
     None,
@@ -91,7 +99,8 @@ define_switch("store_pixels", True, "Store the bytes of the image files.", group
 building.define_build_flags("images")
 
 _SAME_NAME = [
-    *("max_concepts", "concept_order", "min_concept_count", "keep_images_without_concepts"),
+    *("max_concepts", "concept_order", "min_concept_count", "min_pair_sentences"),
+    "keep_images_without_concepts",
     *("store_grid", "store_pixels"),
 ]
 

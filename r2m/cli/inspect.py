@@ -146,6 +146,7 @@ def _print_contents(records: Records) -> None:
     """Prints the manifest, counts and some records."""
     from r2m.engine.monitoring.text_tables import aligned
     from tfrecords import inspection
+    from tfrecords.core.records import read_split
 
     print(aligned(inspection.describe_records(records)))
     for split in [_SPLIT.value] if _SPLIT.value else records.splits:
@@ -159,7 +160,7 @@ def _print_contents(records: Records) -> None:
             print("\n".join(inspection.histogram(counts)))
         if found.classes:
             print("\nmost frequent: " + ", ".join(f"{word} {n:,}" for word, n in found.classes))
-        for example in itertools.islice(inspection.read_split(records, split), _SHOW.value):
+        for example in itertools.islice(read_split(records, split), _SHOW.value):
             print("\n" + aligned(inspection.describe_example(example, records)))
 
 

@@ -18,8 +18,8 @@ from tfrecords.concept_statistics.comparison import (
     read_dictionary,
     unused_classes,
 )
-from tfrecords.concept_statistics.concept_sets import read_concept_sets
 from tfrecords.core.records import Records
+from tfrecords.language.concept_sets import read_concept_sets
 
 # Training reads the sentences of this split.
 _SENTENCES = "train"

@@ -18,6 +18,7 @@ from tfrecords.core.vocabulary import Vocabulary
 from tfrecords.formats.detections.box_formats import BoxOptions
 from tfrecords.formats.detections.reading import DetectionSource, read_detections
 from tfrecords.language.concepts import ConceptDictionary
+from tfrecords.language.unlikely_pairs import NO_PAIRS, UNLIKELY_PAIRS, UnlikelyPairs, from_saved
 from tfrecords.pictures.named_images import ImageSource
 
 
@@ -30,12 +31,14 @@ class ConceptRules(NamedTuple):
         order: order by which the concepts of an image are chosen and sorted.
         detections: per file of the training its `file`, `min_score`, `weight` and, if they differ
             from the defaults of its kind, its formats of `boxes` and `scores`.
+        unlikely: pairs of concepts, of which an image keeps only the more certain one.
     """
 
     dictionary: ConceptDictionary
     allowed: frozenset[str]
     order: ConceptOrder
     detections: list[dict[str, Any]]
+    unlikely: UnlikelyPairs = NO_PAIRS
 
     @classmethod
     def read(cls, run_folder: Path) -> ConceptRules:
@@ -46,7 +49,13 @@ class ConceptRules(NamedTuple):
         counts = json.loads(text)["counts"]
         frequent = frozenset(word for word, n in counts.items() if n >= rules["min_concept_count"])
         dictionary = ConceptDictionary.from_json(text, str(file))
-        return cls(dictionary, frequent, rules["concept_order"], rules.get("detections", []))
+        return cls(
+            dictionary,
+            frequent,
+            rules["concept_order"],
+            rules.get("detections", []),
+            from_saved(rules.get(UNLIKELY_PAIRS, {})),
+        )
 
     def named_concepts(self, words: Sequence[str], vocabulary: Vocabulary) -> list[ImageConcept]:
         """Returns the concepts for words.
@@ -118,6 +127,7 @@ class ConceptChooser:
             max_concepts=self._max_concepts,
             order=self._rules.order,
             allowed=self._rules.allowed,
+            unlikely=self._rules.unlikely,
         )
 
 

@@ -19,6 +19,7 @@ from tfrecords.detectors.graphs import OUTPUTS, GraphDetector
 from tfrecords.detectors.opening import open_detector
 from tfrecords.detectors.options import DetectorOptions
 from tfrecords.formats.detections.reading import DetectionSource
+from tfrecords.language.unlikely_pairs import UnlikelyPairs
 from tfrecords.pictures.boxes import HIGHEST_SCORE
 from tfrecords.pictures.decoding import resize_image
 
@@ -170,6 +171,7 @@ class DetectedConcepts:
             (source, *_tables(own, words)) for source, own in zip(sources, named, strict=True)
         ]
         self.most = min(max_concepts, len(words))
+        self._unlikely = _unlikely_table(rules.unlikely, words)
 
     def words(self, ids: tf.Tensor) -> tf.Tensor:
         """Returns the words of concept indices, empty for -1."""
@@ -210,6 +212,8 @@ class DetectedConcepts:
             best = tf.where(is_there & (weighted > best), weighted, best)
             counts = tf.maximum(counts, count)
         is_found = counts > 0
+        if self._unlikely is not None:
+            is_found = _likely(is_found, best, self._unlikely)
         sorted_by = best if self._order == "score" else tf.cast(keys, tf.float64)
         order = tf.argsort(tf.where(is_found, sorted_by, -1.0), stable=True)[-self.most :]
         chosen = tf.where(tf.gather(is_found, order), order, -1)
@@ -229,6 +233,37 @@ def _tables(named: Mapping[int, Sequence[str]], words: Sequence[str]) -> tuple[A
         for word in named[number]:
             table[row, words.index(word)] = True
     return tf.constant(rows), tf.constant(table)
+
+
+def _unlikely_table(unlikely: UnlikelyPairs, words: Sequence[str]) -> tf.Tensor | None:
+    """Returns which concepts make an unlikely pair, bool [C, C]; None if none do."""
+    table = np.array([[b in unlikely.get(a, ()) for b in words] for a in words])
+    return tf.constant(table) if table.any() else None
+
+
+def _likely(is_found: tf.Tensor, scores: tf.Tensor, unlikely: tf.Tensor) -> tf.Tensor:
+    """Returns which found concepts make no unlikely pair with a more certain one.
+
+    `tfrecords.language.unlikely_pairs.keep_likely` does the same in Python.
+
+    Args:
+        is_found: bool [C].
+        scores: float64 [C], at least 0 where a concept is found.
+        unlikely: bool [C, C].
+    """
+    # Ascending, so that the last of equal scores is the most certain.
+    order = tf.argsort(tf.where(is_found, scores, -1.0), stable=True)[::-1]
+
+    def add(number: tf.Tensor, kept: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        word = order[number]
+        excluded = tf.reduce_any(kept & unlikely[word])
+        own = tf.range(tf.size(order)) == word
+        return number + 1, kept | (own & ~excluded)
+
+    count = tf.math.count_nonzero(is_found, dtype=tf.int32)
+    state = (tf.constant(0), tf.zeros_like(is_found))
+    _, kept = tf.while_loop(lambda number, _: number < count, add, state)
+    return kept
 
 
 def _scored(

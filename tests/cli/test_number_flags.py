@@ -43,7 +43,8 @@ print(json.dumps(found))
 # Flags for which 0 is valid (with the name of the command, if of one only), and those that accept
 # fractions.
 AT_ZERO = {
-    "seed", "gallery_seed", "show", "min_concept_count", "length_normalization", "sharpness",
+    "seed", "gallery_seed", "show", "min_concept_count", "min_pair_sentences",
+    "length_normalization", "sharpness",
     "likelihood", "min_score", "max_unknown_fraction", "validation_fraction", "diversity",
     "min_length", "sampling_seed", "views", "image_text", "nearest_captions",
     "max_wait_ms", "serve --port", "app --port", "model_version",

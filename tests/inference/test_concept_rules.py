@@ -49,6 +49,13 @@ def test_given_numbers_count(run: ConceptRules) -> None:
         numbers(run, "tags.json,x")
 
 
+def test_unlikely_pairs_are_those_of_the_training(run: ConceptRules, tmp_path: Path) -> None:
+    assert run.unlikely == {}
+    (tmp_path / RULES_FILE).write_text(json.dumps({"unlikely_pairs": {"bear": "dog snow"}}))
+    own, bear = frozenset({"bear"}), frozenset({"dog", "snow"})
+    assert rules_of(tmp_path).unlikely == {"bear": bear, "dog": own, "snow": own}
+
+
 def test_others_have_the_defaults(run: ConceptRules, tmp_path: Path) -> None:
     assert numbers(run, "a.json") == [(0.3, 1.0)]
     (tmp_path / "text_only").mkdir()

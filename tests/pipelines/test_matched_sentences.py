@@ -125,8 +125,7 @@ def test_drawn_sentences_have_the_concepts_of_images(sentences, found, matched) 
         drawn += np.bincount(rows["concepts"].flat_values, minlength=len(drawn)) / (20 * count)
     np.testing.assert_allclose(drawn, matched.drawn_shares, atol=0.01)
     before, after = (np.abs(shares - found.shares) for shares in (matched.shares, drawn))
-    # The penalty of 17 images is large, so concepts only move towards the images.
-    assert after.sum() < before.sum()
+    assert after.sum() < 0.95 * before.sum()
     assert 1 < matched.effective_count < count
 
 

@@ -28,6 +28,7 @@ from tfrecords.core.vocabulary import END, PAD, START, UNK, Vocabulary
 from tfrecords.detectors import classifier
 from tfrecords.formats.detections.reading import DetectionSource, ImageDetections
 from tfrecords.language.concepts import ConceptDictionary
+from tfrecords.language.unlikely_pairs import NO_PAIRS, UnlikelyPairs, from_saved
 from tfrecords.pictures.backbones import Network
 from tfrecords.pictures.batch_decoding import map_images
 
@@ -43,15 +44,19 @@ DICTIONARY = ConceptDictionary(WORDS, {word: (word,) for word in WORDS}, frozens
 NAMES = ({1: "hound", 3: "kitten", 4: "sailboat", 9: "sky"}, dict(enumerate(CLASSES)))
 
 
-def rules(order: Literal["score", "class_id"] = "score") -> ConceptRules:
-    return ConceptRules(DICTIONARY, frozenset(WORDS) - {"moon"}, order, [])
+def rules(
+    order: Literal["score", "class_id"] = "score", unlikely: UnlikelyPairs = NO_PAIRS
+) -> ConceptRules:
+    return ConceptRules(DICTIONARY, frozenset(WORDS) - {"moon"}, order, [], unlikely)
 
 
 @pytest.mark.parametrize("order", ["score", "class_id"])
+@pytest.mark.parametrize("saved", [{}, {"ball": "dog", "boat": "dog", "cat": "dog sea"}])
 @pytest.mark.parametrize("seed", range(6))
 def test_concepts_are_those_that_python_chooses(
-    order: Literal["score", "class_id"], seed: int
+    order: Literal["score", "class_id"], saved: dict[str, str], seed: int
 ) -> None:
+    unlikely = from_saved(saved)
     rng = np.random.default_rng(seed)
     found, sources, parts = [], [], []
     for number, (names, is_tag) in enumerate(zip(NAMES, (False, True), strict=True)):
@@ -67,11 +72,11 @@ def test_concepts_are_those_that_python_chooses(
         given = tf.constant([*ids, 1, 77]), tf.constant([*scores, 0.0, 0.9], tf.float32)
         weight, least = source.weight, source.min_score
         found.append(GraphSource(lambda _, g=given: g, names, is_tag, least, weight, None))
-    chooser = DetectedConcepts(rules(order), VOCABULARY, found, max_concepts=3)
+    chooser = DetectedConcepts(rules(order, unlikely), VOCABULARY, found, max_concepts=3)
     places, counts, scores = (x.numpy() for x in chooser(tf.zeros([2, 2, 3], tf.uint8)))
     expected = image_concepts(
         merged(parts), DICTIONARY, sources=sources, max_concepts=3, order=order,
-        allowed=rules().allowed,
+        allowed=rules().allowed, unlikely=unlikely,
     )  # fmt: skip
     is_there = places >= 0
     words = [word.decode() for word in chooser.words(tf.constant(places)).numpy()[is_there]]

@@ -16,7 +16,13 @@ from PIL import Image
 from tfrecords import inspection
 from tfrecords.core.errors import InputError
 from tfrecords.core.examples import encode_example
-from tfrecords.core.records import SENTENCE_LENGTHS, SENTENCE_WORDS, Records, open_records
+from tfrecords.core.records import (
+    SENTENCE_LENGTHS,
+    SENTENCE_WORDS,
+    Records,
+    open_records,
+    read_split,
+)
 from tfrecords.core.shards import Skip
 from tfrecords.core.vocabulary import build_vocabulary
 from tfrecords.core.writer import write_dataset
@@ -92,7 +98,7 @@ def test_description(captions: Records) -> None:
 
 
 def test_a_record_in_words(captions: Records) -> None:
-    _, second = inspection.read_split(captions, "train")
+    _, second = read_split(captions, "train")
     rows = inspection.describe_example(second, captions)
     assert [text for name, text in rows if name == "sentences"] == ["a cat", "a dog a dog", "<unk>"]
     assert ("image", f"PNG 5 x 3, {len(PNG)} B") in rows
@@ -119,10 +125,10 @@ def test_a_lost_record_is_told(captions: Records, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="cut short"):
             open_records(captions.folder)
         with pytest.raises(InputError, match=r"has 1 records, its manifest lists 2"):
-            list(inspection.read_split(captions, "train"))
+            list(read_split(captions, "train"))
         shard.write_bytes(data[:-3])
         with pytest.raises(InputError, match="broken record at byte"):
-            list(inspection.read_split(captions, "train"))
+            list(read_split(captions, "train"))
     finally:
         shard.write_bytes(data)
 

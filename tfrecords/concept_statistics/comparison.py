@@ -15,14 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from tfrecords.concept_statistics.concept_sets import (
+from tfrecords.core.errors import InputError
+from tfrecords.core.records import CONCEPTS, Records, check_same_vocabulary
+from tfrecords.language.concept_sets import (
     ConceptSets,
     count_concepts,
     count_pairs,
     covered_sets,
 )
-from tfrecords.core.errors import InputError
-from tfrecords.core.records import CONCEPTS, Records, check_same_vocabulary
 from tfrecords.language.concepts import ConceptDictionary
 
 

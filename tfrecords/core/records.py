@@ -11,14 +11,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from tfrecords.core.errors import InputError
+from tfrecords.core.examples import decode_example, read_frames
 from tfrecords.core.files import sha256_file
 from tfrecords.core.missing_paths import describe_missing
 from tfrecords.core.vocabulary import Vocabulary
+
+Example = Mapping[str, Any]
 
 MANIFEST = "manifest.json"
 VOCABULARY = "vocabulary.txt"
@@ -172,6 +176,35 @@ def opened_folders() -> list[Path]:
     TensorFlow's errors about damaged records do not name the file; messages list these folders.
     """
     return list(_opened)
+
+
+def read_split(
+    records: Records, split: str, names: Container[str] | None = None
+) -> Iterator[Example]:
+    """Yields the records of a split in the order on disk, as parsed by `decode_example`.
+
+    Args:
+        records: an open folder.
+        split: name of the split.
+        names: the features to parse; None parses all.
+
+    Raises:
+        InputError: a shard is damaged, or the number of records differs from the manifest.
+    """
+    count = 0
+    for path in records.shards(split):
+        with Path(path).open("rb") as stream:
+            try:
+                for record in read_frames(stream, path):
+                    yield decode_example(record, names)
+                    count += 1
+            except ValueError as error:
+                raise InputError(f"{error}; build the records again with --overwrite") from error
+    if count != records.count(split):
+        raise InputError(
+            f"{records.folder}: split {split!r} has {count} records, its manifest lists "
+            f"{records.count(split)}; build the records again with --overwrite"
+        )
 
 
 def check_same_vocabulary(a_name: str, a_sha: str | None, b_name: str, b_sha: str | None) -> None:

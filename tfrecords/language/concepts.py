@@ -212,7 +212,9 @@ def build_concept_dictionary(
 
     Each class maps to the concepts in its row of a class table, or else to the last word of its
     name. Each concept gets its plural as a form. A row of a word table adds a form for those of its
-    concepts that a detector can detect. A row that would map a concept word to other concepts only
+    concepts that a detector can detect; a phrase without such a concept names none, because its
+    words mean something else ("hot dog" is no dog, also without a detector of hot dogs). A row that
+    would map a concept word to other concepts only
     (cupcake -> cake, if a detector has the class cupcake) is ignored.
 
     Args:
@@ -247,13 +249,14 @@ def build_concept_dictionary(
     for form, (concepts, kind) in word_rows.items():
         found = tuple(concept for concept in concepts if concept in known)
         is_other_concept = form in known and form not in concepts
-        if concepts and (not found or is_other_concept):
+        is_phrase = " " in form
+        if concepts and ((not found and not is_phrase) or is_other_concept):
             continue
         forms[form] = found
         plurals.discard(form)
         if kind == "plural":
             plurals.add(form)
-        elif not kind and found:
+        elif not kind and concepts:
             nouns[form] = found
     _add_plurals(nouns, forms, plurals)
     if segmenter != "words":

@@ -11,8 +11,7 @@ from r2m.evaluation.comparison.evaluations import RECORDS_FOLDER, Evaluation
 from r2m.evaluation.matching import ImageLabel
 from r2m.evaluation.result_files import read_any_references
 from tfrecords.core.errors import InputError
-from tfrecords.core.records import Records, open_records
-from tfrecords.inspection import read_split
+from tfrecords.core.records import Records, open_records, read_split
 from tfrecords.pictures.image_files import open_folder
 from tfrecords.pictures.image_names import is_image_name
 from tfrecords.pictures.name_index import AmbiguousNameError

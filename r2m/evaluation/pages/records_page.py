@@ -13,9 +13,8 @@ from r2m.evaluation.comparison.comparison_tables import ReportTable
 from r2m.evaluation.pages.gallery import write_gallery
 from r2m.evaluation.pages.gallery_items import GalleryItem
 from tfrecords.core.errors import InputError
-from tfrecords.core.records import Records
+from tfrecords.core.records import Records, read_split
 from tfrecords.core.shards import Skip
-from tfrecords.inspection import read_split
 from tfrecords.pictures.headers import read_header
 from tfrecords.pictures.image_files import ImageFolder, open_folder
 from tfrecords.pictures.image_names import is_image_name

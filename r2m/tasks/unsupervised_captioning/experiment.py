@@ -27,6 +27,7 @@ from r2m.tasks.unsupervised_captioning.data import Data, open_data
 from r2m.tasks.unsupervised_captioning.image_vectors import ImageVectors, open_image_vectors
 from r2m.tasks.unsupervised_captioning.rewards import Rewards, open_rewards, previous_stage
 from r2m.tasks.unsupervised_captioning.stage import CurriculumStage
+from tfrecords.language.unlikely_pairs import UNLIKELY_PAIRS
 
 
 def run_stage(
@@ -183,6 +184,8 @@ def _run_files(data: Data) -> dict[str, RunFile]:
     if data.images is not None:
         options = data.images.manifest["options"]
         rules = {name: options[name] for name in (*DEFAULT_RULES, "detections")}
+        if UNLIKELY_PAIRS in options:
+            rules[UNLIKELY_PAIRS] = options[UNLIKELY_PAIRS]
         text = json.dumps(rules, indent=1) + "\n"
         files[RULES_FILE] = RunFile(text.encode(), data.images.folder)
     return files

@@ -18,8 +18,8 @@ from tfrecords.concept_statistics.comparison import (
     read_dictionary,
     unused_classes,
 )
-from tfrecords.concept_statistics.concept_sets import ConceptSets, read_concept_sets
 from tfrecords.core.errors import InputError
+from tfrecords.language.concept_sets import ConceptSets, read_concept_sets
 from tfrecords.language.concepts import ConceptDictionary, build_concept_dictionary
 from tfrecords.language.label_maps import LabelMap
 

@@ -61,6 +61,27 @@ def test_find_takes_the_longest_form_and_all_its_concepts(coco):
     )
 
 
+def test_a_hot_dog_is_never_a_dog(coco):
+    texts = ["a hot dog", "two hot dogs", "a hot-dog", "chili dogs", "a corn dog", "a corndog"]
+    without = build_concept_dictionary([label_map("dog", "bear", "person", "horse")])
+    for text in texts:
+        assert concepts(coco, text) == ["hotdog"], text
+        assert concepts(without, text) == [], text
+        assert concepts(without, f"a dog eats {text}") == ["dog"]
+    assert coco.is_plural("hot dogs") and not coco.is_plural("hot dog")
+
+
+def test_a_phrase_without_a_concept_does_not_name_those_of_its_words(tmp_path):
+    table = tmp_path / "table.tsv"
+    table.write_text("word\tconcepts\nteddy bear\tteddy\ngrizzly bear\tbear\ncub\tlion\n")
+    found = build_concept_dictionary([label_map("bear", "cub")], [table])
+    assert concepts(found, "a teddy bear and teddy bears") == []
+    assert concepts(found, "a grizzly bear and bears") == ["bear", "bear"]
+    assert found.concept_of("cub") == "cub"  # a class of the detector takes precedence
+    seen = build_concept_dictionary([label_map("bear", "teddy")], [table])
+    assert concepts(seen, "a teddy bear and teddy bears") == ["teddy", "teddy"]
+
+
 def test_forms_that_name_nothing(coco):
     assert concepts(coco, "an orange shirt") == []
     assert concepts(coco, "two oranges") == ["orange"]
@@ -177,6 +198,11 @@ def test_real_classes_all_mean_what_the_tables_say(shared_data):
         "soccer ball": ("soccer", "ball"),
         "neck brace": (),
         "cardigan": ("sweater",),
+        "unicycle": ("bicycle",),
+        "tricycle": ("bicycle",),
+        "ping-pong ball": ("ball",),
+        "hand blower": ("dryer",),
+        "hotdog": ("hotdog",),
         "Cardigan, Cardigan Welsh corgi": ("dog",),
     }.items():
         name = next(n for n in tags.classes.values() if label in (n, n.split(",")[0]))

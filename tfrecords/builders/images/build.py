@@ -35,6 +35,11 @@ from tfrecords.core.records import CONCEPTS, VOCABULARY, Records, open_records
 from tfrecords.core.shards import Skip, describe_skips
 from tfrecords.formats.detections.reading import DetectionSource, ImageDetections, read_detections
 from tfrecords.language.concepts import ConceptDictionary
+from tfrecords.language.unlikely_pairs import (
+    UnlikelyPairs,
+    read_unlikely_pairs,
+    recorded_pairs,
+)
 from tfrecords.pictures.feature_options import (
     TRAIN_SPLIT,
     check_views,
@@ -60,6 +65,9 @@ class ImagesOptions(FeatureBuildOptions):
         concept_order: see `image_concepts`.
         min_concept_count: omits concepts in fewer sentences of the corpus: rare words cannot steer
             a sentence.
+        min_pair_sentences: of two concepts of an image that are together in fewer sentences of the
+            corpus, although this number or more would be expected by chance, leaves out the less
+            certain one. 0 leaves out none.
         references: file with human-written captions; None without references.
         reference_splits: the splits whose records get references. By default training images get
             none: they must not be paired with text.
@@ -75,6 +83,7 @@ class ImagesOptions(FeatureBuildOptions):
     max_concepts: int = 5
     concept_order: ConceptOrder = "score"
     min_concept_count: int = 1
+    min_pair_sentences: int = 0
     references: Path | None = None
     reference_splits: tuple[str, ...] = ("val", "test")
     keep_images_without_concepts: bool = True
@@ -118,6 +127,7 @@ def build_images(options: ImagesOptions, progress: bool = True) -> Records:
             f"no concept is mentioned by {options.min_concept_count} sentences of "
             f"{options.corpora}: lower min_concept_count"
         )
+    unlikely = read_unlikely_pairs(corpora, dictionary, options.min_pair_sentences)
     listed = list_images(options.images, options.splits, recursive=options.recursive)
     skipped, dropped = list(listed.skipped), Counter(listed.passed_over)
     wanted = {name for files in listed.splits.values() for name in files}
@@ -126,7 +136,7 @@ def build_images(options: ImagesOptions, progress: bool = True) -> Records:
     detections = read_detections(
         options.detections, names=wanted, dropped=dropped, converted=converted
     )
-    concepts = _concepts_of_images(options, dictionary, allowed, detections)
+    concepts = _concepts_of_images(options, dictionary, allowed, unlikely, detections, dropped)
     references = _references(options, listed.splits, wanted)
     entries: dict[str, list[ImageEntry]] = {}
     for split, files in listed.splits.items():
@@ -158,7 +168,11 @@ def build_images(options: ImagesOptions, progress: bool = True) -> Records:
         features=lambda: record_features(
             extracted_shapes(options), options.features, pixels=options.store_pixels
         ),
-        recorded={**_recorded_options(options, wanted), "segmenter": vocabulary.segmenter},
+        recorded={
+            **_recorded_options(options, wanted),
+            **recorded_pairs(unlikely, options.min_pair_sentences),
+            "segmenter": vocabulary.segmenter,
+        },
         sources=sources,
         extra_files={
             VOCABULARY: (options.corpora / VOCABULARY).read_bytes(),
@@ -173,6 +187,10 @@ def build_images(options: ImagesOptions, progress: bool = True) -> Records:
 
 def _check(options: ImagesOptions) -> None:
     check_at_least_one(options, "max_concepts", "max_pixels", "shards")
+    if options.min_pair_sentences < 0:
+        raise InputError(
+            f"min_pair_sentences must be at least 0, found {options.min_pair_sentences}"
+        )
     if options.concept_order not in ("score", "class_id"):
         raise InputError(f"concept_order={options.concept_order!r}; known: score, class_id")
     check_backbone(options)
@@ -208,9 +226,11 @@ def _concepts_of_images(
     options: ImagesOptions,
     dictionary: ConceptDictionary,
     allowed: set[str],
+    unlikely: UnlikelyPairs,
     detections: Mapping[str, ImageDetections],
+    dropped: Counter[str],
 ) -> dict[str, list[ImageConcept]]:
-    """Returns the concepts of every requested image in the detections."""
+    """Returns the concepts of every requested image in the detections; counts dropped ones."""
     classes = {name for found in detections.values() for name in found.class_names}
     known = {name for name in classes if set(dictionary.concepts_of_class(name)) & allowed}
     if not known:
@@ -227,6 +247,8 @@ def _concepts_of_images(
             max_concepts=options.max_concepts,
             order=options.concept_order,
             allowed=allowed,
+            unlikely=unlikely,
+            dropped=dropped,
         )
         for name, found in sorted(detections.items())
     }

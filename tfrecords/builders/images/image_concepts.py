@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -11,8 +11,11 @@ import numpy as np
 
 from tfrecords.formats.detections.reading import DetectionSource, ImageDetections
 from tfrecords.language.concepts import ConceptDictionary
+from tfrecords.language.unlikely_pairs import NO_PAIRS, UnlikelyPairs, keep_likely
 
 ConceptOrder = Literal["score", "class_id"]
+
+UNLIKELY_PAIR = "unlikely_pair"
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ def image_concepts(
     max_concepts: int = 5,
     order: ConceptOrder = "score",
     allowed: Container[str] | None = None,
+    unlikely: UnlikelyPairs = NO_PAIRS,
+    dropped: Counter[str] | None = None,
 ) -> list[ImageConcept]:
     """Returns the concepts of an image, in ascending order of scores.
 
@@ -58,6 +63,8 @@ def image_concepts(
         order: `score` keeps the highest scores; `class_id` reproduces upstream R2M, which sorts by
             class id and keeps the last ones (spec section 2.3).
         allowed: the concepts to choose from; None allows all.
+        unlikely: pairs of concepts, of which only the one with the higher score is kept.
+        dropped: the number of concepts that are left out for this reason is added to it.
 
     Returns:
         At most `max_concepts` concepts; the concept with the highest rank is last.
@@ -92,8 +99,11 @@ def image_concepts(
         known = best.get(word, found)
         most_certain = found if found.score > known.score else known
         best[word] = replace(most_certain, count=max(found.count, known.count))
+    by_score = sorted(best.values(), key=lambda c: (c.score, c.word))
+    likely = set(keep_likely([concept.word for concept in by_score], unlikely))
+    if dropped is not None and len(likely) < len(best):
+        dropped[UNLIKELY_PAIR] += len(best) - len(likely)
+    chosen = [concept for concept in by_score if concept.word in likely]
     if order == "class_id":
-        chosen = sorted(best.values(), key=lambda c: (keys[c.word], c.word))
-    else:
-        chosen = sorted(best.values(), key=lambda c: (c.score, c.word))
+        chosen.sort(key=lambda c: (keys[c.word], c.word))
     return chosen[-max_concepts:]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from tfrecords.core.errors import InputError
 from tfrecords.formats.detections.reading import DetectionSource, read_detections
 from tfrecords.language.concepts import build_concept_dictionary
 from tfrecords.language.label_maps import LabelMap
+from tfrecords.language.unlikely_pairs import from_saved
 
 CLASSES = ["person", "dog", "sports ball", "car"]
 TAGS = ["whippet", "Saluki", "seashore, coast", "neck brace"]
@@ -122,6 +124,22 @@ def test_order_limit_weight_and_allowed(sources, dictionary):
     heavy = (sources[0], DetectionSource(path=sources[1].path, weight=3.0))
     assert image_concepts(found, dictionary, sources=heavy)[-1].word == "dog"
     assert image_concepts(found, dictionary, sources=heavy)[-1].score == pytest.approx(1.2)
+
+
+def test_the_less_certain_of_an_unlikely_pair_is_left_out_before_the_limit(sources, dictionary):
+    found = read_detections(sources)["a.jpg"]
+    # By score: beach, ocean, car, dog.
+    for order, words in (("score", ["beach", "dog"]), ("class_id", ["dog", "beach"])):
+        dropped = Counter()
+        concepts = image_concepts(
+            found, dictionary, sources=sources, max_concepts=2, order=order, dropped=dropped,
+            unlikely=from_saved({"car": "dog ocean", "dog": "ocean"}),
+        )  # fmt: skip
+        assert [concept.word for concept in concepts] == words
+        assert dropped == {"unlikely_pair": 2}
+    none = Counter()
+    image_concepts(found, dictionary, sources=sources, dropped=none, unlikely=from_saved({}))
+    assert none == {}
 
 
 @given(st.lists(st.tuples(st.sampled_from(CLASSES), st.integers(0, 100)), max_size=30))

@@ -10,8 +10,7 @@ from functools import reduce
 import numpy as np
 
 from tfrecords.core.errors import InputError
-from tfrecords.core.records import CONCEPTS, Records
-from tfrecords.inspection import read_split
+from tfrecords.core.records import CONCEPTS, Records, read_split
 from tfrecords.language.concepts import ConceptDictionary
 
 ConceptSets = Counter[tuple[int, ...]]

@@ -10,14 +10,14 @@ from concept_records import DICTIONARY, IMAGES, toy_vocabulary, write_toy_record
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfrecords.concept_statistics.concept_sets import (
+from tfrecords.core.errors import InputError
+from tfrecords.language.concept_sets import (
     ConceptSets,
     count_concepts,
     count_pairs,
     covered_sets,
     read_concept_sets,
 )
-from tfrecords.core.errors import InputError
 
 BOAT, CAR, DOG, PERSON = range(4)
 _SIZE = 6
