@@ -8,7 +8,7 @@ exactly the batches of an uninterrupted run.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,8 @@ ParseTraining = Callable[[Any, tf.Tensor], Rows]
 Elements = Callable[[tf.Tensor], tf.data.Dataset]
 
 _READ_BUFFER = 8 << 20
+# Rows per batch of `parsed_rows`.
+_READ_AT_ONCE = 4096
 
 # AutoGraph is off: no function here branches on a tensor, and rewriting the functions that tf.data
 # calls takes longer than tracing them.
@@ -116,6 +118,18 @@ def ordered_batches(
         .batch(batch_size)
         .map(lambda lines: assemble(parse(lines)), num_parallel_calls=tf.data.AUTOTUNE)
         .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+@_untransformed
+def parsed_rows(records: Records, split: str, spec: Mapping[str, Any]) -> tf.data.Dataset:
+    """Returns large batches of all rows of a split, parsed as in `tf.io.parse_example`."""
+    return ordered_batches(
+        records,
+        split,
+        lambda lines: tf.io.parse_example(lines, spec),
+        unchanged,
+        batch_size=_READ_AT_ONCE,
     )
 
 

@@ -162,7 +162,8 @@ def _sentences(
     rows: batching.Rows, options: CaptionOptions, key: tf.Tensor | None
 ) -> dict[str, tf.Tensor]:
     wanted = options.captions_per_image
-    taken = choose_captions(rows["sentences"], wanted, key)
+    sentences = rows["sentences"]
+    taken = choose_captions(sentences, caption_numbers(sentences, wanted, key))
     tokens, lengths = cut_sentences(taken, options.max_length)
     shape = tf.stack([rows["sentences"].nrows(), wanted, tf.shape(tokens)[1]])
     return {
@@ -182,21 +183,17 @@ def caption_numbers(sentences: tf.RaggedTensor, wanted: int, key: tf.Tensor | No
     return _choice(tf.cast(sentences.row_lengths(), tf.int32), wanted, key)
 
 
-def choose_captions(
-    sentences: tf.RaggedTensor, wanted: int, key: tf.Tensor | None
-) -> tf.RaggedTensor:
-    """Chooses captions of each image: int64[B, (R), (T)] -> int64[B * wanted, (T)].
+def choose_captions(sentences: tf.RaggedTensor, numbers: tf.Tensor) -> tf.RaggedTensor:
+    """Chooses captions of each image: int64[B, (R), (T)] -> int64[B * S, (T)].
 
     Args:
         sentences: all captions.
-        wanted: see `caption_numbers`.
-        key: see `caption_numbers`.
+        numbers: int32[B, S], numbers of the chosen captions of each image.
     """
-    chosen = caption_numbers(sentences, wanted, key)
     # Gathered from one list of all sentences, because gathering from nested ragged rows is much
     # slower.
     first = tf.cast(sentences.row_starts(), tf.int32)
-    return tf.gather(sentences.values, tf.reshape(first[:, None] + chosen, [-1]))
+    return tf.gather(sentences.values, tf.reshape(first[:, None] + numbers, [-1]))
 
 
 def cut_sentences(sentences: tf.RaggedTensor, max_length: int) -> tuple[tf.Tensor, tf.Tensor]:

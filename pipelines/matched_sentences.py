@@ -25,7 +25,6 @@ from tfrecords.core.errors import InputError
 from tfrecords.core.records import Records
 
 _TRAIN = "train"
-_READ_AT_ONCE = 4096
 # No sentence is drawn more often than this, compared with equal weights. More would learn sentences
 # by heart.
 MAX_WEIGHT = 20.0
@@ -123,7 +122,7 @@ def image_concepts(images: Records) -> ImageConcepts:
         )
     size = len(images.vocabulary())
     total = np.zeros(size, np.int64)
-    for rows in _parsed(images, {"concepts": tf.io.RaggedFeature(tf.int64)}):
+    for rows in batching.parsed_rows(images, _TRAIN, {"concepts": tf.io.RaggedFeature(tf.int64)}):
         total += np.bincount(rows["concepts"].flat_values.numpy(), minlength=size)
     count = images.count(_TRAIN)
     return ImageConcepts(shares=total / count, images=count)
@@ -175,7 +174,7 @@ def _read_columns(sentences: Records) -> dict[str, tf.RaggedTensor]:
     }
     values: dict[str, list[np.ndarray]] = {name: [] for name in spec}
     lengths: dict[str, list[np.ndarray]] = {name: [] for name in spec}
-    for rows in _parsed(sentences, spec):
+    for rows in batching.parsed_rows(sentences, _TRAIN, spec):
         for name, column in rows.items():
             values[name].append(column.flat_values.numpy().astype(np.int32))
             lengths[name].append(column.row_lengths().numpy())
@@ -211,11 +210,3 @@ def _distinct_sets(concepts: tf.RaggedTensor) -> tuple[ConceptSets, np.ndarray]:
         counts=counts,
     )
     return found, numbers
-
-
-def _parsed(records: Records, spec: dict[str, tf.io.RaggedFeature]) -> tf.data.Dataset:
-    """Returns batches of the parsed records of split `train`, in the order on disk."""
-    lines = tf.data.TFRecordDataset(records.shards(_TRAIN))
-    counted = lines.apply(tf.data.experimental.assert_cardinality(records.count(_TRAIN)))
-    parse = tf.autograph.experimental.do_not_convert(lambda rows: tf.io.parse_example(rows, spec))
-    return counted.batch(_READ_AT_ONCE).map(parse)

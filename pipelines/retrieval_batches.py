@@ -107,7 +107,7 @@ def training_batches(
             train together.
         views: whether to draw one of the stored views of each image; see `draw_views`.
         more: computes further tensors from the names of the images, string[B], and the numbers of
-            their captions, int64[B] or int32[B, S].
+            their captions, int32[B, S].
 
     Returns:
         Batches of `tokens` int32[B, T] (0-padded on the right), `lengths` int32[B], `owners`
@@ -123,18 +123,18 @@ def training_batches(
         return {**parse_lines(pairs["line"], key), "caption": pairs["caption"]}
 
     def assemble(rows: batching.Rows) -> batching.Batch:
+        several = options.captions_per_image
+        numbers = (
+            tf.cast(rows["caption"], tf.int32)[:, tf.newaxis]
+            if several == 1
+            else caption_numbers(rows["sentences"], several, rows["key"])
+        )
         return {
-            **_sentences(rows, options, vocabulary_size),
+            **_sentences(rows, numbers, options, vocabulary_size),
             "owners": owners(rows["image_id"]),
             **inputs.assemble(rows),
-            **({} if more is None else more(rows["image_id"], numbers(rows))),
+            **({} if more is None else more(rows["image_id"], numbers)),
         }
-
-    def numbers(rows: batching.Rows) -> tf.Tensor:
-        several = options.captions_per_image
-        if several == 1:
-            return rows["caption"]
-        return caption_numbers(rows["sentences"], several, rows["key"])
 
     def finish(batch: batching.Batch) -> batching.Batch:
         # Decoding is expensive, so only the rows of this process are decoded.
@@ -193,15 +193,11 @@ def pad_sentences(sentences: tf.RaggedTensor, options: PairOptions) -> tuple[tf.
 
 
 def _sentences(
-    rows: batching.Rows, options: PairOptions, vocabulary_size: int
+    rows: batching.Rows, numbers: tf.Tensor, options: PairOptions, vocabulary_size: int
 ) -> dict[str, tf.Tensor]:
-    """Returns `tokens` and `lengths` of the chosen captions of B parsed rows."""
-    sentences, several = rows["sentences"], options.captions_per_image
-    if several == 1:
-        starts = tf.cast(sentences.row_starts(), tf.int64)
-        chosen = tf.gather(sentences.values, starts + rows["caption"])
-    else:
-        chosen = choose_captions(sentences, several, rows["key"])
+    """Returns `tokens` and `lengths` of captions `numbers` int32[B, S] of B parsed rows."""
+    several = options.captions_per_image
+    chosen = choose_captions(rows["sentences"], numbers)
     if options.word_noise:
         key = batching.fold_in(rows["key"], _NOISE)
         chosen = add_word_noise(chosen, options.word_noise, vocabulary_size, key)

@@ -13,9 +13,9 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from pipelines import batching
 from tfrecords.core.records import Records
 
-_READ_AT_ONCE = 1024
 # The mean of a sentence's false concepts; more would leave little of what it speaks of.
 _MOST_FALSE = 2.0
 
@@ -87,11 +87,11 @@ def estimate_noise(sentences: Records, images: Records, factor: float) -> Concep
         "concept_scores": tf.io.RaggedFeature(tf.float32),
     }
     mentions = spoken = 0
-    for rows in _rows(sentences, {"concepts": spec["concepts"]}):
+    for rows in batching.parsed_rows(sentences, "train", {"concepts": spec["concepts"]}):
         mentions += int(tf.size(rows["concepts"].flat_values))
         spoken += int(rows["concepts"].nrows())
     ids, scores, seen = [], [], 0
-    for rows in _rows(images, spec):
+    for rows in batching.parsed_rows(images, "train", spec):
         ids.append(rows["concepts"].flat_values.numpy())
         scores.append(rows["concept_scores"].flat_values.numpy().clip(0, 1).astype(np.float64))
         seen += int(rows["concepts"].nrows())
@@ -105,8 +105,3 @@ def estimate_noise(sentences: Records, images: Records, factor: float) -> Concep
         ids=distinct,
         probabilities=false / false.sum(),
     )
-
-
-def _rows(records: Records, spec: dict[str, tf.io.RaggedFeature]) -> tf.data.Dataset:
-    lines = tf.data.TFRecordDataset(records.shards("train")).batch(_READ_AT_ONCE)
-    return lines.map(lambda serialized: tf.io.parse_example(serialized, spec))

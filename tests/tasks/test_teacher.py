@@ -37,8 +37,8 @@ def test_the_vectors_are_those_of_the_run_for_each_image_and_caption(
     np.testing.assert_allclose(found["teacher_images"], images[[place, 0]], atol=2e-3)
     of_image = run.encode_sentences([texts[place][1], texts[place][0]])
     np.testing.assert_allclose(found["teacher_sentences"][0], of_image, atol=2e-3)
-    one = teacher.vectors(tf.constant([names[place]]), tf.constant([1], tf.int64))
-    np.testing.assert_allclose(one["teacher_sentences"], of_image[:1], atol=2e-3)
+    one = teacher.vectors(tf.constant([names[place]]), tf.constant([[1]]))
+    np.testing.assert_allclose(one["teacher_sentences"][0], of_image[:1], atol=2e-3)
     assert teacher.size == run.size
 
 

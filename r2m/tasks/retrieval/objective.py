@@ -117,9 +117,8 @@ class RankingObjective:
             loss = partial(softmax_ranking, temperature=options.temperature)
         if options.teacher_weight:
             by_teacher, more = batch["teacher_images"], batch["teacher_sentences"]
-            if more.shape.rank == 3:
-                by_teacher = tf.repeat(by_teacher, more.shape[1], axis=0)
-                more = tf.reshape(more, [-1, more.shape[2]])
+            by_teacher = tf.repeat(by_teacher, tf.shape(more)[1], axis=0)
+            more = tf.reshape(more, [-1, more.shape[2]])
             images = tf.concat([images, tf.cast(by_teacher, images.dtype)], axis=1)
             sentences = tf.concat([sentences, tf.cast(more, sentences.dtype)], axis=1)
             loss = partial(

@@ -45,15 +45,13 @@ class Teacher(NamedTuple):
 
         Args:
             names: string[B], image names.
-            captions: int32[B] or [B, S], numbers of the chosen captions of each image.
+            captions: int32[B, S], numbers of the chosen captions of each image.
 
         Returns:
-            `teacher_images` float16[B, E], `teacher_sentences` float16[B, E] or [B, S, E].
+            `teacher_images` float16[B, E], `teacher_sentences` float16[B, S, E].
         """
         places = self.table.lookup(names)
-        first = tf.gather(self.first, places)
-        if captions.shape.rank == 2:
-            first = first[:, tf.newaxis]
+        first = tf.gather(self.first, places)[:, tf.newaxis]
         return {
             "teacher_images": tf.gather(self.images, places),
             "teacher_sentences": tf.gather(self.sentences, first + tf.cast(captions, tf.int64)),
