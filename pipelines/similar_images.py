@@ -63,6 +63,19 @@ class CaptionedImages(NamedTuple):
             nearest = np.argsort(-similarities, axis=1, kind="stable")[:, :count]
             yield nearest, np.take_along_axis(similarities, nearest, axis=1)
 
+    def nearest(self, vectors: np.ndarray, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields the images most similar to other images, in batches; see `neighbors`.
+
+        Args:
+            vectors: float32[M, D] of the other images, as the records store them.
+            count: number of images per vector; all of them if there are fewer.
+        """
+        for start in range(0, len(vectors), _COMPARED_AT_ONCE):
+            queries = self.standardize(vectors[start : start + _COMPARED_AT_ONCE])
+            similarities = queries @ self.directions.T
+            nearest = np.argsort(-similarities, axis=1, kind="stable")[:, :count]
+            yield nearest, np.take_along_axis(similarities, nearest, axis=1)
+
 
 def similarity_weights(similarities: np.ndarray, sharpness: float = SHARPNESS) -> np.ndarray:
     """Converts cosine similarities [..., K], highest first, to weights float[..., K]."""
@@ -101,9 +114,21 @@ def read_captioned_images(
         # Without the start marker, as CIDEr-D expects captions.
         sentences += [[np.array(s[1:]) for s in image] for image in rows["sentences"].to_list()]
     if vectors is None:
-        vectors = np.concatenate(stored)
-        mean, deviation = vectors.mean(0), vectors.std(0) + _MIN_DEVIATION
-    else:
-        mean, deviation = np.zeros_like(vectors[0]), np.ones_like(vectors[0])
+        return standardized_images(names, np.concatenate(stored), sentences)
+    mean, deviation = np.zeros_like(vectors[0]), np.ones_like(vectors[0])
+    return CaptionedImages(names, ops.unit_norm(vectors).numpy(), mean, deviation, sentences)
+
+
+def standardized_images(
+    names: list[str], vectors: np.ndarray, sentences: list[list[np.ndarray]]
+) -> CaptionedImages:
+    """Returns images that are compared by their standardized vectors.
+
+    Args:
+        names: names of the N images.
+        vectors: float32[N, D], their vectors as the records store them.
+        sentences: see `CaptionedImages`.
+    """
+    mean, deviation = vectors.mean(0), vectors.std(0) + _MIN_DEVIATION
     directions = ops.unit_norm((vectors - mean) / deviation).numpy()
     return CaptionedImages(names, directions, mean, deviation, sentences)

@@ -17,7 +17,15 @@ PURPOSES = {
     "Build records": ("build-[!i]*", "build-images", "inspect"),
     "Train": ("train-captioner", "train-retrieval", "train-self-*", "train-curriculum", "train-*"),
     "Follow and distribute training": ("runs", "data-service", "local-workers"),
-    "Evaluate and caption": ("evaluate", "score", "compare", "caption", "show-*", "export-*"),
+    "Evaluate and caption": (
+        "evaluate",
+        "score",
+        "compare",
+        "caption",
+        "select-*",
+        "show-*",
+        "export-*",
+    ),
     "Serve": ("export", "serve", "client", "app"),
     "Search images and captions": ("evaluate-retrieval", "build-index", "search", "import-*"),
 }

@@ -14,6 +14,7 @@ MODEL = "Model"
 FEATURES = "Image features"
 TRAINING = "Training"
 DECODING = "Decoding"
+SELECTION = "Selection"
 SCORING = "Scoring"
 REQUESTS = "Requests"
 OUTPUT = "Output"
@@ -23,8 +24,8 @@ OTHER = "Other"
 
 # In the order of `--help`.
 GROUPS = (
-    *(INPUT, TEXT, CONCEPTS, MODEL, FEATURES, TRAINING, DECODING, SCORING, REQUESTS, OUTPUT),
-    *(MACHINE, OTHER),
+    *(INPUT, TEXT, CONCEPTS, MODEL, FEATURES, TRAINING, DECODING, SELECTION, SCORING, REQUESTS),
+    *(OUTPUT, MACHINE, OTHER),
 )
 
 

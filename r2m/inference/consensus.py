@@ -161,12 +161,13 @@ class Consensus(NamedTuple):
         self, features: np.ndarray
     ) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
         """Yields the captions of the images most similar to each image, and their weights."""
-        for likeness in self.images.standardize(features) @ self.images.directions.T:
-            nearest = np.argsort(-likeness, kind="stable")[: self.options.neighbors]
-            weights = similarity_weights(likeness[nearest], self.options.own_sharpness)
-            own = [self.images.sentences[image] for image in nearest]
-            each = np.repeat(weights, [len(sentences) for sentences in own])
-            yield [sentence for sentences in own for sentence in sentences], each
+        for nearest, likeness in self.images.nearest(features, self.options.neighbors):
+            for places, weights in zip(
+                nearest, similarity_weights(likeness, self.options.own_sharpness), strict=True
+            ):
+                own = [self.images.sentences[image] for image in places]
+                each = np.repeat(weights, [len(sentences) for sentences in own])
+                yield [sentence for sentences in own for sentence in sentences], each
 
     def _agreement(
         self, hypotheses: list[np.ndarray], references: list[np.ndarray], weights: np.ndarray
