@@ -128,8 +128,8 @@ def examples(records: Records, split: str) -> Iterator[dict[str, Any]]:
 
     Yields:
         `image_id` str, `source_id` str (the number in the source of the references; empty where it
-        has none), `image` bytes, `concepts` and `concept_scores` arrays [K], `texts` list of
-        the reference captions.
+        has none), `image` bytes, `concepts`, `concept_scores` and `concept_counts` arrays [K],
+        `texts` list of the reference captions.
     """
     features = {
         "image_id": tf.io.FixedLenFeature([], tf.string),
@@ -138,6 +138,7 @@ def examples(records: Records, split: str) -> Iterator[dict[str, Any]]:
         "image": tf.io.FixedLenFeature([], tf.string, default_value=b""),
         "concepts": tf.io.RaggedFeature(tf.int64),
         "concept_scores": tf.io.RaggedFeature(tf.float32),
+        "concept_counts": tf.io.RaggedFeature(tf.int64),
         "texts": tf.io.RaggedFeature(tf.string),
     }
     for serialized in tf.data.TFRecordDataset(records.shards(split)).as_numpy_iterator():
@@ -148,5 +149,6 @@ def examples(records: Records, split: str) -> Iterator[dict[str, Any]]:
             "image": row["image"].numpy(),
             "concepts": np.asarray(row["concepts"]),
             "concept_scores": np.asarray(row["concept_scores"]),
+            "concept_counts": np.asarray(row["concept_counts"]),
             "texts": [text.decode() for text in row["texts"].numpy()],
         }

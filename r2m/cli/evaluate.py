@@ -26,6 +26,11 @@ With reference-free scores of the captions, by an embedding:
 
     r2m-evaluate --run=workspace/runs/updown/cross_entropy \\
         --records=workspace/records/captions/shapes --retrieval_run=workspace/runs/vse
+
+R2M with a perfect detector, to find out whether detections or sentences limit the score:
+
+    r2m-evaluate --run=workspace/runs/shapes/tri_rec --records=workspace/records/images/shapes \\
+        --concepts=references --output=workspace/evaluations/perfect_detector
 """
 
 from __future__ import annotations
@@ -47,7 +52,7 @@ from r2m.cli.gallery_flags import define_attention, define_single_file
 from r2m.cli.launch import run
 from r2m.cli.number_flags import define_whole
 from r2m.cli.scoring_flags import define_scoring_flags, scoring_options
-from r2m.cli.value_flags import define_text, define_texts
+from r2m.cli.value_flags import define_choice, define_text, define_texts
 from r2m.configuration.limits import MOST_BEAMS
 
 _RUN = define_texts(
@@ -89,10 +94,20 @@ _RETRIEVAL_RUN = define_text(
     group=SCORING,
     value="FOLDER",
 )
+_CONCEPTS = define_choice(
+    "concepts",
+    "detected",
+    ("detected", "references", "shuffled"),
+    "For R2M, to find what limits the score: caption the concepts that at least two references of "
+    "an image mention (a perfect detector), or the detected concepts of another image (no "
+    "detector). Requires --output.",
+    group=SCORING,
+)
 _OUTPUT = define_text(
     "output",
     None,
-    "Folder to write to. Default: `predictions` in the run folder; required for several runs.",
+    "Folder to write to. Default: `predictions` in the run folder; required for several runs and "
+    "with --concepts.",
     group=OUTPUT,
     value="FOLDER",
 )
@@ -121,6 +136,11 @@ def main(argv: Sequence[str]) -> None:
             f"{len(_RUN.value)} runs make an ensemble, whose results have no run folder: give "
             "--output=FOLDER"
         )
+    if _CONCEPTS.value != "detected" and _OUTPUT.value is None:
+        raise InputError(
+            f"--concepts={_CONCEPTS.value} scores captions of other concepts than the detected "
+            "ones: give --output=FOLDER, so that they do not replace those of the run"
+        )
     from r2m.engine.distribution.cores import configure_threads, cores
     from r2m.evaluation.report import report_markdown
     from r2m.inference.evaluate_run import evaluate_run
@@ -137,6 +157,7 @@ def main(argv: Sequence[str]) -> None:
         decoding=decoding_overrides(),
         consensus=consensus_options(),
         captions=_CAPTIONS.value,
+        concepts=_CONCEPTS.value,
         ensemble_weights=ensemble_weights(),
         precision=_PRECISION.value,
         **scoring_options(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from r2m.evaluation.report_sections import caption_sets_section
 from r2m.evaluation.tokenizers import tokenizer_for
 from r2m.inference.caption_keys import caption_keys
 from r2m.inference.captioning import Hypothesis
+from r2m.inference.concept_oracles import DETECTED, concept_batches, oracle_concepts
 from r2m.inference.consensus import ConsensusOptions
 from r2m.inference.evaluated_confidence import evaluate_confidence
 from r2m.inference.image_text_scores import image_text_section, score_images_and_texts
@@ -49,6 +50,7 @@ def evaluate_run(
     decoding: Mapping[str, Any] | None = None,
     consensus: ConsensusOptions | None = None,
     captions: int = 1,
+    concepts: str = DETECTED,
     ensemble_weights: Sequence[float] | None = None,
     precision: str = "float32",
     metrics: tuple[str, ...] = METRICS,
@@ -69,7 +71,8 @@ def evaluate_run(
     `score_caption_sets`. On the split `val` the confidence of captions is calibrated, see
     `evaluate_confidence`. With `retrieval_run`, the run folder of a visual-semantic embedding,
     captions have an `image_text_score` without references, and the report has its correlation with
-    CIDEr.
+    CIDEr. `concepts` other than `detected` replace those of R2M, see `oracle_concepts`; confidence
+    is not calibrated then.
 
     Raises:
         InputError: a folder is invalid, the embedding cannot read the records, the vocabulary
@@ -97,8 +100,11 @@ def evaluate_run(
         str(records_folder),
         records.vocabulary_sha256,
     )
+    replaced = None
+    if concepts != DETECTED:
+        replaced = oracle_concepts(run, run.examples(records, split), concepts)
     output = prepare_output(output)
-    hypotheses, images_per_second = _captioned(run, records, split, captions)
+    hypotheses, images_per_second = _captioned(run, records, split, captions, replaced)
     texts: dict[str, list[str]] = {}
     source_ids: dict[str, str] = {}
     for example in run.examples(records, split):
@@ -127,11 +133,12 @@ def evaluate_run(
         sets = {name: [one.caption for one in hypotheses[name]] for name in references}
         found = score_caption_sets(sets, references, metrics=metrics, tokenizer=tokenizer)
         sections.append(caption_sets_section(found))
-    hypotheses, section = evaluate_confidence(
-        run, records, split, hypotheses, references, scores.tokenizer
-    )
-    if section is not None:
-        sections.append(section)
+    if replaced is None:
+        hypotheses, section = evaluate_confidence(
+            run, records, split, hypotheses, references, scores.tokenizer
+        )
+        if section is not None:
+            sections.append(section)
     rows = _rows(run, hypotheses, source_ids)  # with confidences
     cider = scores.per_image.get("cider", {})
     if embedding is not None:
@@ -152,6 +159,7 @@ def evaluate_run(
             RECORDS_FOLDER: os.path.relpath(Path(records.folder).resolve(), output.resolve()),
             "vocabulary": vocabulary.sha256[:12],
             "precision": run.precision,
+            **({} if replaced is None else {"concepts": concepts}),
             "images/s": images_per_second,
         },
         predictions=predictions.name,
@@ -169,7 +177,7 @@ def evaluate_run(
     write_gallery(
         output / split,
         (
-            _item(example, by_name[name], vocabulary, scores, maps.get(name))
+            _item(example, by_name[name], _concepts(example, vocabulary, replaced), scores, maps)
             for example in run.examples(records, split)
             if (name := example["image_id"]) in chosen
         ),
@@ -183,14 +191,21 @@ def evaluate_run(
 
 
 def _captioned(
-    run: Run, records: Records, split: str, count: int
+    run: Run,
+    records: Records,
+    split: str,
+    count: int,
+    concepts: Mapping[str, Sequence[str]] | None,
 ) -> tuple[dict[str, list[Hypothesis]], str]:
     """Returns image id -> captions, best first, and the images per second, including reading."""
     captioning = run.captioning.returning(count)
     found: dict[str, list[Hypothesis]] = {}
     first, started = 0, 0.0
+    batches: Iterable[dict[str, Any]] = (
+        run.record_batches(records, split) if concepts is None else concept_batches(run, concepts)
+    )
     with CountProgress(f"captioning {split}", records.count(split), "images") as progress:
-        for batch in run.record_batches(records, split):
+        for batch in batches:
             names = [name.decode() for name in batch.pop("image_id").numpy()]
             found.update(zip(names, captioning.hypotheses(batch, names), strict=True))
             progress.add(len(names))
@@ -236,23 +251,33 @@ def _write_results(
     ]
 
 
-def _item(
-    example: dict[str, Any],
-    row: Mapping[str, Any],
+def _concepts(
+    example: Mapping[str, Any],
     vocabulary: Vocabulary,
+    replaced: Mapping[str, Sequence[str]] | None,
+) -> list[tuple[str, float]]:
+    """Returns the concepts of an image with their scores, the most important first."""
+    if replaced is not None:
+        return [(word, 1.0) for word in dict.fromkeys(replaced[example["image_id"]])]
+    words = [vocabulary.words[i] for i in np.asarray(example.get("concepts", ()), int)]
+    return list(zip(words, map(float, example.get("concept_scores", ())), strict=True))[::-1]
+
+
+def _item(
+    example: Mapping[str, Any],
+    row: Mapping[str, Any],
+    concepts: list[tuple[str, float]],
     scores: CaptionScores,
-    attention: WordMaps | None,
+    maps: Mapping[str, WordMaps | None],
 ) -> GalleryItem:
     name = example["image_id"]
-    words = [vocabulary.words[i] for i in np.asarray(example.get("concepts", ()), int)]
-    concept_scores = map(float, example.get("concept_scores", ()))
     return GalleryItem(
         image_id=name,
         image=example["image"],
         captions=captions_of_row(row, {"cider": scores.per_image.get("cider", {}).get(name)}),
-        concepts=list(zip(words, concept_scores, strict=True))[::-1],
+        concepts=concepts,
         references=example["texts"],
-        attention=attention,
+        attention=maps.get(name),
     )
 
 

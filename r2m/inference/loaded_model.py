@@ -72,7 +72,7 @@ class LoadedModel(Protocol):
         """Yields the images of a split, for galleries and scoring.
 
         Each has `image_id`, `source_id`, `image`, `texts` and, if the records have concepts,
-        `concepts` (ids) and `concept_scores`.
+        `concepts` (ids), `concept_scores` and `concept_counts`.
         """
 
     def image_reader(

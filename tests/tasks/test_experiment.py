@@ -10,6 +10,7 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
+from gallery_pages import read_items
 
 from pipelines.corpora import open_corpora
 from pipelines.images import image_batches, open_images
@@ -20,7 +21,9 @@ from r2m.engine.errors import TrainingError, TrainingInterrupted
 from r2m.engine.options import OptimizerSettings, ScheduleOptions
 from r2m.engine.persistence import checkpoints
 from r2m.evaluation.caption_statistics import STATISTICS
+from r2m.inference.calibration_file import CALIBRATION_FILE
 from r2m.inference.caption_files import caption_files
+from r2m.inference.concept_oracles import concept_batches, oracle_concepts
 from r2m.inference.consensus import ConsensusOptions
 from r2m.inference.evaluate_run import evaluate_run
 from r2m.inference.r2m_model import concepts_of
@@ -334,6 +337,43 @@ def test_evaluation_writes_predictions_report_and_gallery(finished, raw, images,
         evaluate_run(folder / "xe", images, "val", tmp_path, decoding={"beam_size": 0})
     with pytest.raises(InputError, match="a run of R2M: it was not trained on captions of images"):
         evaluate_run(folder / "xe", images, "val", tmp_path, consensus=ConsensusOptions())
+
+
+def test_other_concepts_show_what_limits_the_score(finished, images, tmp_path):
+    folder, _, _ = finished
+    run = folder / "tri_rec"
+    loaded = Run.load(run)
+    examples = {row["image_id"]: row for row in loaded.examples(open_images(str(images)), "val")}
+    detected = {
+        name: sorted(np.repeat(row["concepts"], row["concept_counts"]).tolist())
+        for name, row in examples.items()
+    }
+
+    def ids(concepts):
+        return {
+            name: sorted(loaded.vocabulary.id_of(word) for word in words)
+            for name, words in concepts.items()
+        }
+
+    shuffled = ids(oracle_concepts(loaded, examples.values(), "shuffled"))
+    assert sorted(shuffled.values()) == sorted(detected.values())
+    assert shuffled.keys() == detected.keys() and shuffled != detected
+    mentioned = oracle_concepts(loaded, examples.values(), "references")
+    # The batches contain these concepts, and the same ones yield the same captions.
+    again = {name: [loaded.vocabulary.words[i] for i in own] for name, own in detected.items()}
+    batches = list(concept_batches(loaded, again))
+    assert sorted(batches[0]["concepts"].numpy().max(1)) == sorted(map(max, detected.values()))
+    report = evaluate_run(
+        run, images, "val", tmp_path, metrics=("cider",), concepts="references", gallery=8
+    )
+    assert report.settings["concepts"] == "references" and not report.sections
+    rows = json.loads((tmp_path / "val.predictions.json").read_text())
+    captions = loaded.captioning.caption_batches(concept_batches(loaded, mentioned))
+    assert {row["file_name"]: row["caption"] for row in rows} == captions
+    assert not (run / CALIBRATION_FILE).exists()
+    for item in read_items(tmp_path / "val" / "index.html"):
+        words = dict.fromkeys(mentioned[item["name"]])
+        assert item["concepts"] == [[word, 1.0] for word in words]
 
 
 def test_a_folder_and_a_list_of_images_can_be_captioned(finished, raw, images, tmp_path):

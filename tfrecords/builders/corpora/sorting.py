@@ -28,12 +28,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tfrecords.builders.corpora.concept_counts import count_concepts
 from tfrecords.core.files import atomic_file, write_atomically
 from tfrecords.core.segmentation import UnspacedText
 from tfrecords.core.shards import Skip
 from tfrecords.formats.text.reading import read_part
 from tfrecords.formats.text.sources import TextPart
+from tfrecords.language.concept_counts import count_concepts
 from tfrecords.language.concepts import ConceptDictionary
 from tfrecords.language.html_entities import decode_entities
 from tfrecords.language.tokenization import tokenize

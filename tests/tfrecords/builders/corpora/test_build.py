@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 
 from tfrecords.builders.corpora import sorting
 from tfrecords.builders.corpora.build import CorporaOptions, _validation_counts, build_corpora
-from tfrecords.builders.corpora.concept_counts import count_concepts
 from tfrecords.builders.corpora.sorting import validation_candidates
 from tfrecords.core.errors import InputError
 from tfrecords.core.records import Records, incomplete_folder
 from tfrecords.core.runners import Local
 from tfrecords.core.vocabulary import END_ID, START_ID
 from tfrecords.formats.text.sources import TextSource
+from tfrecords.language.concept_counts import count_concepts
 from tfrecords.language.concepts import build_concept_dictionary
 from tfrecords.language.label_maps import LabelMap
 
