@@ -42,8 +42,8 @@ def region_options() -> dict[str, Any]:
     Raises:
         UsageError: --max_regions is given without --regions.
     """
-    from tfrecords.builders.features.regions import RegionOptions
     from tfrecords.formats.detections.reading import DetectionSource
+    from tfrecords.formats.detections.regions import RegionOptions
 
     texts: list[str] = flags.FLAGS["regions"].value or []
     most: Any = flags.FLAGS["max_regions"].value

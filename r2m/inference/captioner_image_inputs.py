@@ -15,9 +15,9 @@ from pipelines.inputs.spec import InputSpec
 from r2m.inference.captioner_inputs import REGIONS, TrainedInputs
 from r2m.inference.concept_rules import detection_sources
 from r2m.inference.loaded_model import ImageInputs, ImageReader
-from tfrecords.builders.features.regions import RegionOptions, read_detected_boxes
 from tfrecords.core.errors import InputError
 from tfrecords.core.shards import Skip
+from tfrecords.formats.detections.regions import RegionOptions, read_detected_boxes
 from tfrecords.pictures.extraction import FeatureExtractor, ImageFeatures
 from tfrecords.pictures.feature_options import (
     AVERAGE_MIRRORED,

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 from absl import logging
 
 from r2m.inference.r2m_model import CONCEPTS_FILE, DEFAULT_RULES, RULES_FILE
-from tfrecords.builders.images.image_concepts import ConceptOrder, ImageConcept, image_concepts
 from tfrecords.core.errors import InputError
 from tfrecords.core.vocabulary import Vocabulary
 from tfrecords.formats.detections.box_formats import BoxOptions
+from tfrecords.formats.detections.image_concepts import ConceptOrder, ImageConcept, image_concepts
 from tfrecords.formats.detections.reading import DetectionSource, read_detections
 from tfrecords.language.concepts import ConceptDictionary
 from tfrecords.language.unlikely_pairs import NO_PAIRS, UNLIKELY_PAIRS, UnlikelyPairs, from_saved

@@ -9,10 +9,10 @@ import tensorflow as tf
 
 from pipelines.inputs.model_input import ModelInput
 from r2m.inference.run_folder import RunFolder
-from tfrecords.builders.images.image_concepts import ImageConcept
 from tfrecords.core.records import Records
 from tfrecords.core.shards import Skip
 from tfrecords.core.vocabulary import Vocabulary
+from tfrecords.formats.detections.image_concepts import ImageConcept
 from tfrecords.pictures.named_images import ImageSource
 
 

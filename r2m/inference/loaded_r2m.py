@@ -16,10 +16,10 @@ from r2m.inference.concept_rules import ConceptChooser, ConceptRules
 from r2m.inference.loaded_model import ImageInputs, ImageReader
 from r2m.inference.r2m_model import build_model, concepts_of
 from r2m.inference.run_folder import RunFolder
-from tfrecords.builders.images.image_concepts import ImageConcept
 from tfrecords.core.errors import InputError
 from tfrecords.core.records import Records
 from tfrecords.core.shards import Skip
+from tfrecords.formats.detections.image_concepts import ImageConcept
 from tfrecords.pictures.image_reading import decode_files
 from tfrecords.pictures.named_images import ImageSource
 

@@ -30,11 +30,11 @@ from r2m.inference.image_sources import GivenImage, image_sources, path_sources
 from r2m.inference.record_batches import check_trained_records, image_batches
 from r2m.inference.retrieval_model import build_embedding, encoder_ids, pair_options
 from r2m.inference.run_folder import RunFolder
-from tfrecords.builders.captions.words import RULES
 from tfrecords.core.errors import InputError
 from tfrecords.core.records import Records
 from tfrecords.core.vocabulary import END, PAD, START, UNK
 from tfrecords.formats.paired.types import Caption
+from tfrecords.formats.paired.word_rules import RULES
 
 # File of a run folder with the rule by which sentences are split into words.
 SENTENCES_FILE = "sentences.json"
@@ -55,7 +55,7 @@ class RetrievalRun:
         model: embedding with the best weights, else the latest ones.
         trained_on: image inputs that it was trained on.
         signature: signature of these inputs.
-        rule: rule by which sentences are split, a key of `tfrecords.builders.captions.words.RULES`.
+        rule: rule by which sentences are split into words, a key of `RULES`.
         pair_options: options of the sentences that the encoder reads.
     """
 

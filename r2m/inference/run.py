@@ -29,10 +29,10 @@ from r2m.inference.consensus import ConsensusOptions, ConsensusReranker
 from r2m.inference.loaded_model import ImageReader, LoadedModel
 from r2m.inference.run_folder import RunFolder, run_names
 from r2m.inference.run_kinds import kind_of
-from tfrecords.builders.images.image_concepts import ImageConcept
 from tfrecords.core.errors import InputError
 from tfrecords.core.records import Records
 from tfrecords.core.shards import Skip
+from tfrecords.formats.detections.image_concepts import ImageConcept
 from tfrecords.pictures.named_images import ImageSource
 
 IMAGES_AT_ONCE = 128

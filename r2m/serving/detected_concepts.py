@@ -1,6 +1,6 @@
 """Concepts of images from detectors and classifiers, inside a graph.
 
-`tfrecords.builders.images.image_concepts.image_concepts` chooses them in Python.
+`tfrecords.formats.detections.image_concepts.image_concepts` chooses them in Python.
 """
 
 from __future__ import annotations

@@ -33,7 +33,8 @@ class SentenceWords:
 
         Args:
             vocabulary: vocabulary of the run.
-            rule: rule by which sentences are split, see `tfrecords.builders.captions.words.RULES`.
+            rule: rule by which sentences are split, a key of
+                `tfrecords.formats.paired.word_rules.RULES`.
             options: options of the sentences.
 
         Raises:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from tests.tfrecords.builders.features.test_regions import detections_file
 
 from pipelines import caption_batches
 from pipelines.captions import open_captions
@@ -19,12 +20,11 @@ from pipelines.inputs.spec import InputSpec
 from r2m.inference.captioner_image_inputs import captioner_image_reader
 from r2m.inference.captioner_inputs import FEATURES_FILE, TrainedInputs, features_file
 from r2m.inference.loaded_captioner import LoadedCaptioner
-from tests.tfrecords.builders.features.test_regions import detections_file
 from tfrecords.builders.captions.build import CaptionsOptions, build_captions
 from tfrecords.builders.features.build import FeatureRecordsOptions, build_features
-from tfrecords.builders.features.regions import RegionOptions
 from tfrecords.core.errors import InputError
 from tfrecords.formats.detections.reading import DetectionSource
+from tfrecords.formats.detections.regions import RegionOptions
 from tfrecords.formats.features.opening import open_feature_store
 from tfrecords.formats.paired.reading import PairedSource
 from tfrecords.pictures.feature_options import BackboneOptions, FeatureOptions

@@ -22,10 +22,10 @@ from tests.tfrecords.detectors.detector_toys import (
     write_frozen_graph,
     write_saved_model,
 )
-from tfrecords.builders.images.image_concepts import image_concepts
 from tfrecords.core.errors import InputError
 from tfrecords.core.vocabulary import END, PAD, START, UNK, Vocabulary
 from tfrecords.detectors import classifier
+from tfrecords.formats.detections.image_concepts import image_concepts
 from tfrecords.formats.detections.reading import DetectionSource, ImageDetections
 from tfrecords.language.concepts import ConceptDictionary
 from tfrecords.language.unlikely_pairs import NO_PAIRS, UnlikelyPairs, from_saved

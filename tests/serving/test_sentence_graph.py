@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from pipelines.retrieval_batches import PairOptions
 from r2m.inference.retrieval_model import encoder_ids
 from r2m.serving.sentence_graph import NO_WORDS, UNKNOWN, SentenceWords
-from tfrecords.builders.captions.words import RULES
 from tfrecords.core.errors import InputError
 from tfrecords.core.vocabulary import END, PAD, START, UNK, Vocabulary
 from tfrecords.formats.paired.types import Caption
+from tfrecords.formats.paired.word_rules import RULES
 from tfrecords.pictures.batch_decoding import OK
 
 WORDS = (

@@ -21,15 +21,7 @@ from tfrecords.builders.captions.shard_jobs import (
 )
 from tfrecords.builders.captions.splits import Choice, ChosenImage, choose_images
 from tfrecords.builders.captions.stored_features import caption_features, feature_shapes
-from tfrecords.builders.captions.words import RULES, count_words, log_splits, split_captions
-from tfrecords.builders.features.regions import (
-    RegionOptions,
-    boxes_of_names,
-    check_regions,
-    read_detected_boxes,
-    recorded_regions,
-    region_sources,
-)
+from tfrecords.builders.captions.words import count_words, log_splits, split_captions
 from tfrecords.builders.features.stored_values import recorded_shapes, stores_boxes
 from tfrecords.builders.image_builds import (
     FeatureBuildOptions,
@@ -46,9 +38,18 @@ from tfrecords.core.records import VOCABULARY, Records, open_records
 from tfrecords.core.segmentation import check_segmenter
 from tfrecords.core.text_files import to_nfc
 from tfrecords.core.vocabulary import Vocabulary
+from tfrecords.formats.detections.regions import (
+    RegionOptions,
+    boxes_of_names,
+    check_regions,
+    read_detected_boxes,
+    recorded_regions,
+    region_sources,
+)
 from tfrecords.formats.features.types import FeatureStore
 from tfrecords.formats.paired.reading import SPLITS, PairedSource, read_paired
 from tfrecords.formats.paired.types import PairedDataset
+from tfrecords.formats.paired.word_rules import RULES
 from tfrecords.pictures.feature_options import (
     TRAIN_SPLIT,
     check_views,
@@ -71,7 +72,7 @@ class CaptionsOptions(FeatureBuildOptions):
         data_dir: data folder of TensorFlow Datasets; None for its default.
         train_only: omits Karpathy's `restval`, which is training data by default.
         vocabulary_rule: how captions are split into words and which words get an id: `neuraltalk`,
-            `vsepp` or `kiros`, see `tfrecords.builders.captions.words`. Sources with word ids
+            `vsepp` or `kiros`, see `tfrecords.formats.paired.word_rules`. Sources with word ids
             keep their words.
         segmenter: how captions are split into words, see `tfrecords.core.segmentation`; None uses
             the segmenter of `vocabulary`, or splits at spaces and rejects text written without

@@ -1,60 +1,22 @@
-"""Splitting of captions into words and selection of a vocabulary, by the rules of each family."""
+"""Words of the captions of a build, and selection of its vocabulary."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from absl import logging
 
 from tfrecords.builders.captions.splits import Choice, ChosenImage
 from tfrecords.core.errors import InputError
-from tfrecords.core.segmentation import UnspacedText, segment
+from tfrecords.core.segmentation import UnspacedText
 from tfrecords.core.shards import Skip
 from tfrecords.core.vocabulary import END, PAD, START, UNK, Vocabulary, build_vocabulary
-from tfrecords.formats.paired.types import Caption
-from tfrecords.language.tokenization import tokenize
+from tfrecords.formats.paired.word_rules import RULES, given_tokens
 
 # The images of each split and the words of each of their captions.
 SplitWords = dict[str, list[tuple[ChosenImage, list[list[str]]]]]
-
-
-@dataclass(frozen=True)
-class VocabularyRule:
-    """Rules of a family of programs for splitting captions and selecting words.
-
-    Attributes:
-        min_count: minimum count of a word in the vocabulary.
-        split: caption and segmenter -> its words.
-    """
-
-    min_count: int
-    split: Callable[[Caption, str], list[str]]
-
-
-def _given_tokens(caption: Caption, segmenter: str) -> list[str]:
-    if caption.tokens is not None and segmenter == "words":
-        return list(caption.tokens)
-    return tokenize(caption.text, segmenter=segmenter)
-
-
-def _nltk_words(caption: Caption, segmenter: str) -> list[str]:
-    return tokenize(caption.text, keep_punctuation=True, segmenter=segmenter)
-
-
-def _white_space(caption: Caption, segmenter: str) -> list[str]:
-    return segment(caption.text, segmenter).split()
-
-
-RULES: dict[str, VocabularyRule] = {
-    # neuraltalk, self-critical.pytorch (prepro_labels): count > 5, Karpathy's tokens.
-    "neuraltalk": VocabularyRule(6, _given_tokens),
-    # VSE++ (vocab.py): count >= 4, NLTK's words in lower case, punctuation among them.
-    "vsepp": VocabularyRule(4, _nltk_words),
-    # VSE (build_dictionary): all words between white space, unchanged.
-    "kiros": VocabularyRule(1, _white_space),
-}
 _MARKERS = frozenset((PAD, START, END))
 
 
@@ -85,7 +47,7 @@ def split_captions(
     for split, images in choice.splits.items():
         found[split] = []
         for chosen in images:
-            words_of = _given_tokens if chosen.fixed_words else RULES[rule].split
+            words_of = given_tokens if chosen.fixed_words else RULES[rule].split
             if chosen.fixed_words and (segmenter or "words") != "words":
                 raise InputError(
                     f"{chosen.image.place}: this source stores word ids, so its captions cannot be "

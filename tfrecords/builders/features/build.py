@@ -15,14 +15,6 @@ from absl import logging
 
 from tfrecords.builders.base import check_at_least_one, spread, write_records
 from tfrecords.builders.features.descriptions import extracted_shapes, raw_features
-from tfrecords.builders.features.regions import (
-    RegionOptions,
-    boxes_of_names,
-    check_regions,
-    read_detected_boxes,
-    recorded_regions,
-    region_sources,
-)
 from tfrecords.builders.features.stored_values import (
     Shapes,
     recorded_shapes,
@@ -43,6 +35,14 @@ from tfrecords.core.missing_paths import check_image_folder
 from tfrecords.core.name_examples import describe_available
 from tfrecords.core.records import Records
 from tfrecords.core.shards import ShardItem, ShardJob, Skip
+from tfrecords.formats.detections.regions import (
+    RegionOptions,
+    boxes_of_names,
+    check_regions,
+    read_detected_boxes,
+    recorded_regions,
+    region_sources,
+)
 from tfrecords.formats.features.types import FeatureStore
 from tfrecords.pictures.feature_options import (
     FeatureOptions,

@@ -21,7 +21,6 @@ from tfrecords.builders.image_builds import (
     open_images,
     recorded_pictures,
 )
-from tfrecords.builders.images.image_concepts import ConceptOrder, ImageConcept, image_concepts
 from tfrecords.builders.images.image_references import (
     NO_REFERENCES,
     ImageReferences,
@@ -33,6 +32,7 @@ from tfrecords.core.errors import InputError
 from tfrecords.core.name_examples import describe_available, describe_names
 from tfrecords.core.records import CONCEPTS, VOCABULARY, Records, open_records
 from tfrecords.core.shards import Skip, describe_skips
+from tfrecords.formats.detections.image_concepts import ConceptOrder, ImageConcept, image_concepts
 from tfrecords.formats.detections.reading import DetectionSource, ImageDetections, read_detections
 from tfrecords.language.concepts import ConceptDictionary
 from tfrecords.language.unlikely_pairs import (

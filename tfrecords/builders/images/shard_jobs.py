@@ -10,9 +10,9 @@ import numpy as np
 
 from tfrecords.builders.features.descriptions import raw_features
 from tfrecords.builders.image_builds import Extraction
-from tfrecords.builders.images.image_concepts import ImageConcept
 from tfrecords.core.examples import FeatureValue, encode_example
 from tfrecords.core.shards import ShardItem, Skip
+from tfrecords.formats.detections.image_concepts import ImageConcept
 from tfrecords.pictures.feature_options import FeatureOptions
 from tfrecords.pictures.headers import read_header
 from tfrecords.pictures.image_files import ImageFolder

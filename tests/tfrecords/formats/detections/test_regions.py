@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tfrecords.builders.features.regions import (
+from tfrecords.core.errors import InputError
+from tfrecords.formats.detections.reading import DetectionSource, ImageDetections
+from tfrecords.formats.detections.regions import (
     RegionOptions,
     boxes_of_names,
     check_regions,
     most_certain,
     read_detected_boxes,
 )
-from tfrecords.core.errors import InputError
-from tfrecords.formats.detections.reading import DetectionSource, ImageDetections
 from tfrecords.pictures.feature_options import BackboneOptions, FeatureOptions, ViewOptions
 from tfrecords.pictures.headers import ImageHeader
 from tfrecords.pictures.region_boxes import NO_DETECTED_BOXES, DetectedBoxes

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfrecords.builders.images.image_concepts import image_concepts
 from tfrecords.core.errors import InputError
+from tfrecords.formats.detections.image_concepts import image_concepts
 from tfrecords.formats.detections.reading import DetectionSource, read_detections
 from tfrecords.language.concepts import build_concept_dictionary
 from tfrecords.language.label_maps import LabelMap
