@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from r2m.evaluation.output_files import name_some, write_parts, write_whole
+from r2m.evaluation.output_files import name_some, write_parts
 from tfrecords.core.errors import InputError
 from tfrecords.core.text_files import read_text
 
@@ -52,22 +52,6 @@ def _json_parts(predictions: Iterable[Mapping[str, Any]], where: str) -> Iterato
     yield "\n]\n"
 
 
-def read_predictions(path: Path | str) -> list[dict[str, Any]]:
-    """Reads predictions in COCO's results format, from `write_predictions` or another tool.
-
-    Raises:
-        InputError: the file does not exist, is malformed JSON or has another form, or an image has
-            two predictions.
-    """
-    rows = read_json(path)
-    if not isinstance(rows, list):
-        raise InputError(
-            f"{path}: expected a list of predictions (COCO results), found {found_kind(rows)}"
-        )
-    check_rows(rows, str(path))
-    return rows
-
-
 def prediction_rows(
     captions: Mapping[str, str], source_ids: Mapping[str, str]
 ) -> list[dict[str, Any]]:
@@ -99,40 +83,12 @@ def _as_integer(text: str) -> int | None:
     return int(text) if _INTEGER.fullmatch(text) and abs(int(text)) < 1 << 63 else None
 
 
-def captions_by_id(predictions: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Returns predictions in the form of `score_captions`: image id as text -> caption."""
-    return {str(row["image_id"]): row["caption"] for row in predictions}
-
-
-def write_references(path: Path | str, references: Mapping[str, Sequence[str]]) -> Path:
-    """Writes reference captions as `{image_id: [caption, ...]}`.
-
-    Raises:
-        InputError: there are no images, or references are not lists of texts.
-    """
-    table = {image_id: list(captions) for image_id, captions in references.items()}
-    _check_references(table, str(path))
-    return write_whole(path, json.dumps(table, ensure_ascii=False, indent=1) + "\n")
-
-
-def read_references(path: Path | str) -> dict[str, list[str]]:
-    """Reads reference captions.
-
-    Args:
-        path: `{image_id: [caption, ...]}`, or COCO captions
-            (`{"annotations": [{"image_id", "caption"}, ...]}`), whose ids become text.
-
-    Raises:
-        InputError: the file does not exist, is malformed JSON or has another form.
-    """
-    return reference_table(read_json(path), str(path))
-
-
 def reference_table(content: Any, where: str) -> dict[str, list[str]]:
-    """Returns the reference captions in a JSON file; see `read_references`.
+    """Returns the reference captions in a JSON file, by image.
 
     Args:
-        content: content of the file.
+        content: content of the file: `{image_id: [caption, ...]}`, or COCO captions
+            (`{"annotations": [{"image_id", "caption"}, ...]}`), whose ids become text.
         where: name of the file, for messages.
 
     Raises:
