@@ -25,6 +25,7 @@ from r2m.cli.value_flags import define_switch, define_text, define_texts
 from tfrecords.builders.corpora.build import CorporaOptions, build_corpora
 from tfrecords.formats.text.reading import READERS, parse_source
 from tfrecords.language.concepts import DEFAULT_TABLES
+from tfrecords.language.label_maps import label_map_path
 
 _SOURCE = define_texts(
     "source",
@@ -44,8 +45,9 @@ _LABEL_MAP = define_texts(
     "label_map",
     None,
     "Classes of the detector that is run on the images: a TensorFlow label map (.pbtxt), one "
-    "name per line, CSV id,name, or JSON with COCO categories. They decide which words are "
-    "concepts. Repeat the flag for several detectors.",
+    "name per line, CSV id,name, or JSON with COCO categories; `colors` for the colors that "
+    "r2m-detect-objects --detector=colors:FILE finds. They decide which words are concepts. "
+    "Repeat the flag for several detectors.",
     required=True,
     group=INPUT,
     value="FILE",
@@ -108,7 +110,7 @@ def main(argv: Sequence[str]) -> None:
     tables = {"default": DEFAULT_TABLES, "none": ()}
     options = CorporaOptions(
         sources=[parse_source(source) for source in _SOURCE.value],
-        label_maps=[Path(path) for path in _LABEL_MAP.value],
+        label_maps=[label_map_path(text) for text in _LABEL_MAP.value],
         synonyms=[p for value in _SYNONYMS.value for p in tables.get(value, (Path(value),))],
         glove=Path(_GLOVE.value) if _GLOVE.value else None,
         **{option.name: option.value for option in _OPTIONS},

@@ -12,6 +12,9 @@
     r2m-detect-objects --images=photographs --label_map=words.txt --min_score=0.05 \\
         --detector=zero_shot:clip_vit_base_patch32 --output=records/detections/words
 
+    r2m-detect-objects --images=photographs --detector=colors:records/detections/coco,0.4 \\
+        --output=records/detections/colors
+
 The records are values for --detections of r2m-build-images and r2m-caption, and for --regions of
 r2m-build-captions and r2m-extract-features. Images that cannot be read are skipped and listed in
 manifest.json. After an interruption the same command resumes.
@@ -37,7 +40,9 @@ _DETECTOR = define_text(
     "KIND:MODEL. To run: frozen_graph:FILE (TF1, image_tensor:0), saved_model:FOLDER (TensorFlow "
     "object detection API), keras_hub:PRESET (a name, which is downloaded, or a folder; needs the "
     "extra [keras_hub]), classifier:NAME (EfficientNetLite2, or one of keras.applications) or "
-    "zero_shot:PRESET (CLIP or SigLIP of KerasHub), which label whole images. To convert "
+    "zero_shot:PRESET (CLIP or SigLIP of KerasHub), which label whole images; "
+    "colors:FILE[,MIN_SCORE], which names the colors of the largest objects in a file of "
+    "detections; each score is a share of pixels. To convert "
     "results: coco:FILE[+JSON] (the JSON with images and categories of a plain list), "
     "open_images:CSV, hdf5:FILE (of the R2M authors' script), each with "
     f"[,boxes=FORMAT][,scores=percent][,sizes=FILE]. {BOX_HELP}",
@@ -51,7 +56,7 @@ _LABEL_MAP = define_text(
     "label_map",
     None,
     "Names of the classes the detector was trained with: .pbtxt, .json with COCO categories, .csv "
-    "or one name per line. Required for all kinds except coco.",
+    "or one name per line. Required for all kinds except coco and colors.",
     group=MODEL,
     value="FILE",
 )

@@ -27,6 +27,15 @@ _FORMATS = (
 )
 
 
+# Names of label maps that are part of the package.
+SHIPPED = {"colors": Path(__file__).parent / "data" / "colors.tsv"}
+
+
+def label_map_path(text: str) -> Path:
+    """Returns the path of a label map; `colors` is the one of the detector `colors`."""
+    return SHIPPED.get(text) or Path(text)
+
+
 @dataclass(frozen=True)
 class LabelMap:
     """The classes of one detector or classifier.

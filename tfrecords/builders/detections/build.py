@@ -6,6 +6,7 @@ A detector runs on the images, or published results are imported:
 |---|---|
 | `frozen_graph:FILE`, `saved_model:FOLDER`, `keras_hub:PRESET` | see `tfrecords.detectors` |
 | `classifier:NAME` | labels of the whole image, see `tfrecords.detectors` |
+| `colors:FILE[,MIN_SCORE]` | colors of the objects in a file of detections |
 | `coco:FILE[+JSON]`, `open_images:FILE`, `hdf5:FILE` | see `tfrecords.formats.detections.reading` |
 
 A FILE may be followed by `,boxes=FORMAT`, `,scores=percent` and `,sizes=FILE`, see
@@ -21,10 +22,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from absl import logging
 
 from tfrecords.builders.base import check_at_least_one, spread, write_records
 from tfrecords.builders.detections.shard_jobs import (
+    ColorsShardJob,
     DetectShardJob,
     EncodedShardJob,
     encode_detections,
@@ -39,13 +42,19 @@ from tfrecords.core.text_files import normalize_name
 from tfrecords.core.writer import describe_counts
 from tfrecords.detectors.options import CROPS, DETECTORS, LABELERS, NAMED, PROMPTS, DetectorOptions
 from tfrecords.formats.detections.box_formats import split_box_options
-from tfrecords.formats.detections.reading import parse_files, read_boxes
+from tfrecords.formats.detections.reading import (
+    DetectionSource,
+    parse_files,
+    read_boxes,
+    read_detections,
+)
 from tfrecords.language.label_maps import read_label_map
 from tfrecords.pictures.image_folders import list_images
 from tfrecords.pictures.image_names import ALL_IMAGES_SPLIT, read_split_lists
 from tfrecords.pictures.name_index import NameIndex
 
 IMPORTS = ("coco", "open_images", "hdf5")
+COLORS = "colors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +64,7 @@ class DetectionsOptions(ImageBuildOptions):
     Attributes:
         detector: `KIND:MODEL` of the table above.
         images: folder with the image files; None for imported results.
-        label_map: names of the classes; None for `coco`, whose files contain them.
+        label_map: names of the classes; None for `coco`, whose files contain them, and `colors`.
         min_score: minimum score of an object.
         max_detections: maximum number of objects per image; the highest scores are kept.
         batch_size: images per step, if the detector accepts batches.
@@ -123,7 +132,8 @@ def build_detections(options: DetectionsOptions, progress: bool = True) -> Recor
             usable image.
     """
     kind, model = _check(options)
-    plan = _import(options, kind, model) if kind in IMPORTS else _detect(options, kind, model)
+    make = _import if kind in IMPORTS else _find_colors if kind == COLORS else _detect
+    plan = make(options, kind, model)
     return write_records(
         options,
         kind="detections",
@@ -151,10 +161,11 @@ def build_detections(options: DetectionsOptions, progress: bool = True) -> Recor
 def _check(options: DetectionsOptions) -> tuple[str, str]:
     """Checks the options; returns the kind of detector and its model."""
     kind, _, model = options.detector.partition(":")
-    if kind not in (*DETECTORS, *IMPORTS) or not model:
+    known = (*DETECTORS, COLORS, *IMPORTS)
+    if kind not in known or not model:
         raise InputError(
             f"detector {options.detector!r} is not known; expected KIND:MODEL with one of the "
-            f"kinds {', '.join((*DETECTORS, *IMPORTS))}"
+            f"kinds {', '.join(known)}"
         )
     check_at_least_one(options, "max_detections", "max_pixels", "batch_size", "shards")
     if not 0 <= options.min_score <= 1:
@@ -170,11 +181,13 @@ def _check(options: DetectionsOptions) -> tuple[str, str]:
         raise InputError(f"prompt {wrong[0]!r} must contain {{}}, the place of a class name")
     if kind in IMPORTS and options.images is not None:
         raise InputError(f"{kind} imports results and reads no images: leave images out")
-    if kind in DETECTORS and options.images is None:
+    if kind not in IMPORTS and options.images is None:
         raise InputError(f"detector {kind} needs the folder of images")
     if kind == "coco" and options.label_map is not None:
         raise InputError("coco files contain the class names: leave label_map out")
-    if kind != "coco" and options.label_map is None:
+    if kind == COLORS and options.label_map is not None:
+        raise InputError("colors have fixed names: leave label_map out")
+    if kind not in ("coco", COLORS) and options.label_map is None:
         raise InputError(
             f"{kind} has only numbers or codes of classes: give the label_map of the detector, "
             "for example mscoco_label_map.pbtxt or an annotation file of COCO"
@@ -220,6 +233,49 @@ def _detect(options: DetectionsOptions, kind: str, model: str) -> _Plan:
             **({"prompts": list(detector.prompts)} if kind == "zero_shot" else {}),
             **recorded_pictures(names),
         },
+    )
+
+
+def _find_colors(options: DetectionsOptions, kind: str, model: str) -> _Plan:
+    """Returns the plan for the colors of detected objects."""
+    del kind
+    assert options.images is not None  # see _check
+    source = DetectionSource.parse(model)
+    listed = list_images(options.images, options.splits, recursive=options.recursive)
+    names = list(itertools.chain(*listed.splits.values()))
+    images = open_images(options, options.images, names)
+    dropped, converted = Counter(listed.passed_over), Counter[str]()
+    detections = read_detections([source], names=names, dropped=dropped, converted=converted)
+    boxes, class_names = {}, {}
+    for name in names:
+        found = detections.get(name)
+        objects = np.flatnonzero(~found.is_tag) if found else np.zeros(0, int)
+        boxes[name] = found.boxes[objects] if found else np.zeros((0, 4), np.float32)
+        class_names[name] = tuple(found.class_names[i] for i in objects) if found else ()
+    if not any(map(len, class_names.values())):
+        raise InputError(
+            f"{source.path} has only labels of whole images: colors require the boxes of objects"
+        )
+    return _Plan(
+        splits={
+            split: [
+                ColorsShardJob(
+                    images,
+                    part,
+                    tuple(boxes[name] for name in part),
+                    tuple(class_names[name] for name in part),
+                )
+                for part in spread(files, options.shards)
+            ]
+            for split, files in listed.splits.items()
+        },
+        sources=[options.images, *options.splits.values(), *source.files],
+        model=f"{source.path.name},{source.min_score:g}",
+        other_names=describe_available([options.images]),
+        skipped=listed.skipped,
+        dropped=dropped,
+        converted=converted,
+        recorded={"recursive": options.recursive, **recorded_pictures(names)},
     )
 
 

@@ -12,6 +12,7 @@ from tfrecords.core.examples import encode_example
 from tfrecords.core.shards import Dropped, ShardItem, Skip
 from tfrecords.detectors.options import DetectorOptions
 from tfrecords.pictures.boxes import Detections
+from tfrecords.pictures.colors import object_colors
 from tfrecords.pictures.image_files import ImageFolder
 
 # Limits for the images in memory at the same time: their number and their pixels.
@@ -64,6 +65,38 @@ class DetectShardJob:
             height, width, _ = pixels.shape
             yield encode_detections(name, height, width, objects)
             yield from (Dropped(reason, count) for reason, count in objects.dropped.items())
+
+
+@dataclass(frozen=True)
+class ColorsShardJob:
+    """Yields the colors of detected objects, and a `Skip` for each unreadable image.
+
+    Attributes:
+        images: the folder of the image files.
+        names: names of the images, in the order of the records.
+        boxes: float32 [N, 4] of the objects of each image.
+        class_names: their classes.
+    """
+
+    images: ImageFolder
+    names: tuple[str, ...]
+    boxes: tuple[np.ndarray, ...]
+    class_names: tuple[tuple[str, ...], ...]
+
+    def __call__(self) -> Iterator[ShardItem]:
+        """Reads the images one by one."""
+        from tfrecords.pictures.image_reading import decode_ahead
+
+        for item in decode_ahead(
+            self.images.read, self.names, None, max_pixels=self.images.max_pixels
+        ):
+            if isinstance(item, Skip):
+                yield item
+                continue
+            pixels = item.pixels.numpy()
+            height, width, _ = pixels.shape
+            found = object_colors(pixels, self.boxes[item.place], self.class_names[item.place])
+            yield encode_detections(self.names[item.place], height, width, found)
 
 
 @dataclass(frozen=True)

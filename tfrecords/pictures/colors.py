@@ -1,0 +1,126 @@
+"""Colors of detected objects, by simple statistics of their pixels.
+
+Captions mention the color of an animal's coat ("a brown dog") and striking colors of clothes and
+things ("a red shirt"), rarely others: few say that a jacket is gray. Therefore animals have the
+colors of coats, and all other objects have bright colors only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from tfrecords.pictures.boxes import Detections
+
+COAT_COLORS = ("black", "white", "brown")
+BRIGHT_COLORS = ("red", "green", "blue", "yellow", "pink", "purple")
+# `orange` in captions is mostly the fruit.
+COLORS = (*COAT_COLORS, *BRIGHT_COLORS)
+_UNNAMED = ("gray", "orange")
+# Classes of COCO and Open Images.
+ANIMALS = frozenset(
+    (
+        *("alpaca", "animal", "bear", "bird", "brown bear", "bull", "camel", "cat"),
+        *("cattle", "chicken", "cow", "dog", "donkey", "duck", "elephant", "fox"),
+        *("goat", "goose", "hamster", "horse", "kangaroo", "lion", "monkey", "mouse"),
+        *("mule", "otter", "owl", "panda", "penguin", "pig", "polar bear", "rabbit"),
+        *("raccoon", "sheep", "squirrel", "swan", "tiger", "turkey", "zebra"),
+    )
+)
+# Only the largest objects of an image are described by color.
+_LARGEST = 3
+# Part of a box whose pixels count: ymin, xmin, ymax, xmax as fractions of the box. Of a person the
+# clothes of the upper body, of others the middle.
+_MIDDLE = (0.25, 0.25, 0.75, 0.75)
+_UPPER_BODY = (0.2, 0.3, 0.6, 0.7)
+_PEOPLE = frozenset(("person", "man", "woman", "boy", "girl"))
+
+
+class _Range(NamedTuple):
+    """A color as ranges of hue (degrees, may wrap around 360), saturation and value (0..1)."""
+
+    color: str
+    hue: tuple[float, float] = (0, 360)
+    saturation: tuple[float, float] = (0, 1)
+    value: tuple[float, float] = (0, 1)
+
+
+# In this order: a pixel has the first color whose ranges contain it.
+_RANGES = (
+    _Range("black", value=(0, 0.2)),
+    _Range("black", saturation=(0, 0.35), value=(0, 0.3)),
+    _Range("white", saturation=(0, 0.18), value=(0.72, 1)),
+    _Range("gray", saturation=(0, 0.15)),
+    _Range("pink", hue=(300, 345), saturation=(0.2, 1), value=(0.4, 1)),
+    _Range("pink", hue=(340, 12), saturation=(0.2, 0.5), value=(0.7, 1)),
+    _Range("red", hue=(345, 12), saturation=(0.5, 1), value=(0.3, 1)),
+    _Range("orange", hue=(12, 40), saturation=(0.7, 1), value=(0.6, 1)),
+    _Range("yellow", hue=(40, 68), saturation=(0.5, 1), value=(0.55, 1)),
+    _Range("brown", hue=(0, 50), saturation=(0.2, 1), value=(0.2, 0.75)),
+    _Range("brown", hue=(0, 50), saturation=(0.3, 1), value=(0.75, 1)),
+    _Range("green", hue=(65, 170), saturation=(0.2, 1)),
+    _Range("blue", hue=(170, 262), saturation=(0.25, 1)),
+    _Range("purple", hue=(262, 300), saturation=(0.25, 1)),
+)
+_NAMED = (*COLORS, *_UNNAMED)
+
+
+def color_shares(pixels: np.ndarray) -> dict[str, float]:
+    """Returns the share of each color in pixels uint8[H, W, 3] (RGB); the rest has no color."""
+    hsv = np.asarray(Image.fromarray(pixels).convert("HSV"), np.float64) / 255
+    hue, saturation, value = hsv[..., 0] * 360, hsv[..., 1], hsv[..., 2]
+    found = np.full(hue.shape, -1)
+    for own in _RANGES:
+        low, high = own.hue
+        inside = (hue >= low) & (hue <= high) if low <= high else (hue >= low) | (hue <= high)
+        inside &= (saturation >= own.saturation[0]) & (saturation <= own.saturation[1])
+        inside &= (value >= own.value[0]) & (value <= own.value[1]) & (found < 0)
+        found[inside] = _NAMED.index(own.color)
+    counts = np.bincount(found[found >= 0], minlength=len(_NAMED))
+    return dict(zip(_NAMED, (counts / found.size).tolist(), strict=True))
+
+
+def object_colors(image: np.ndarray, boxes: np.ndarray, class_names: Sequence[str]) -> Detections:
+    """Finds the colors of the three largest objects of an image.
+
+    Args:
+        image: uint8[H, W, 3], RGB.
+        boxes: float[N, 4], ymin, xmin, ymax, xmax in 0..1.
+        class_names: [N] names of the classes.
+
+    Returns:
+        Each color once, with the box of the object that it is most common in and, as the score, its
+        share of the pixels in the middle of that box. An object has at most one color, the one with
+        the largest share; none if its class is not described by that color.
+    """
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    best: dict[str, tuple[float, int]] = {}
+    for place in np.argsort(-areas, kind="stable")[:_LARGEST].tolist():
+        name = class_names[place].lower()
+        shares = color_shares(_middle(image, boxes[place], name))
+        color = max(shares, key=lambda color: shares[color])
+        allowed = COAT_COLORS if name in ANIMALS else BRIGHT_COLORS
+        if color in allowed and shares[color] > best.get(color, (0.0, 0))[0]:
+            best[color] = shares[color], place
+    found = sorted(best.items(), key=lambda item: -item[1][0])
+    return Detections(
+        boxes=np.asarray(boxes[[place for _, (_, place) in found]], np.float32).reshape(-1, 4),
+        class_ids=np.array([COLORS.index(color) + 1 for color, _ in found], np.int64),
+        class_names=tuple(color for color, _ in found),
+        scores=np.array([share for _, (share, _) in found], np.float32),
+    )
+
+
+def _middle(image: np.ndarray, box: np.ndarray, class_name: str) -> np.ndarray:
+    """Returns the pixels of the part of a box that counts, at least one."""
+    part = _UPPER_BODY if class_name in _PEOPLE else _MIDDLE
+    edges = []
+    for axis, size in enumerate(image.shape[:2]):
+        low, high = float(box[axis]), float(box[axis + 2])
+        first = min(int((low + part[axis] * (high - low)) * size), size - 1)
+        last = int((low + part[axis + 2] * (high - low)) * size)
+        edges.append(slice(first, max(last, first) + 1))
+    return np.ascontiguousarray(image[tuple(edges)])
