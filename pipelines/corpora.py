@@ -14,6 +14,8 @@ from pipelines.matched_sentences import MatchedSentences
 from tfrecords.core.records import Records, open_records
 
 _WINDOW_BATCHES = 64
+# Use of a batch's seed for hiding words; other uses split it.
+_HIDDEN_WORDS = 1
 _LENGTH_STEP = 4  # multiple of the lengths of batches with few shapes
 
 _FEATURES = {
@@ -34,6 +36,7 @@ def training_batches(
     own_rows: Callable[[batching.Batch], batching.Batch] = batching.unchanged,
     few_shapes: bool = False,
     noise: ConceptNoise | None = None,
+    word_dropout: float = 0.0,
     matched: MatchedSentences | None = None,
 ) -> tf.data.Dataset:
     """Returns infinitely many training batches from batch number `first_step` on.
@@ -50,6 +53,7 @@ def training_batches(
         few_shapes: whether T is a multiple of four (but at most `max_length`) and K is constant,
             for XLA, which compiles a program per shape.
         noise: missed and false concepts.
+        word_dropout: probability that a word is hidden when the next one is predicted.
         matched: the sentences of the records with weights, by which an epoch draws them. None: an
             epoch contains each sentence once.
 
@@ -57,12 +61,19 @@ def training_batches(
         Batches of `concepts` int32[B, K], `concept_lengths` int32[B], `tokens` int32[B, T + 1]
         (from start to end marker, 0-padded on the right), `lengths` int32[B] (words to predict,
         1..T), where sentences of similar length share a batch. With noise also `exact_concepts`
-        and `exact_concept_lengths`, without noise.
+        and `exact_concept_lengths`, without noise. With word dropout also `previous` int32[B, T],
+        the words before those to predict, with hidden ones replaced by `<unk>`.
     """
+    unknown = records.vocabulary().unk_id
     return batching.training_batches(
         records,
         lambda lines, _: _parse(lines) if matched is None else matched.rows(lines),
-        lambda rows: _assemble(rows, max_length, concepts, "shuffled", few_shapes, noise),
+        lambda rows: _with_hidden_words(
+            _assemble(rows, max_length, concepts, "shuffled", few_shapes, noise),
+            rows["key"],
+            word_dropout,
+            unknown,
+        ),
         batch_size=batch_size,
         seed=seed,
         first_step=first_step,
@@ -98,6 +109,19 @@ def open_corpora(folder: str) -> Records:
 
 def _parse(serialized: tf.Tensor) -> batching.Rows:
     return tf.io.parse_example(serialized, _FEATURES)
+
+
+def _with_hidden_words(
+    batch: batching.Batch, key: tf.Tensor, rate: float, unknown: int
+) -> batching.Batch:
+    """Adds `previous` to a batch, see `training_batches`; the start marker is never hidden."""
+    if not rate:
+        return batch
+    previous = batch["tokens"][:, :-1]
+    key = batching.fold_in(key, _HIDDEN_WORDS)
+    hidden = tf.random.stateless_uniform(tf.shape(previous), seed=key) < rate
+    hidden &= tf.range(tf.shape(previous)[1]) > 0
+    return {**batch, "previous": tf.where(hidden, unknown, previous)}
 
 
 def _assemble(

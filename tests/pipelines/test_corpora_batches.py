@@ -177,3 +177,24 @@ def test_a_truncated_shard_is_an_error(records, tmp_path):
 def test_image_records_are_refused(images_folder):
     with pytest.raises(InputError, match="corpora"):
         corpora.open_corpora(str(images_folder))
+
+
+def test_word_dropout_hides_previous_words_only(records):
+    plain, hiding = _batches(records, 12), _batches(records, 12, word_dropout=0.3)
+    unknown = records.vocabulary().unk_id
+    hidden = shown = 0
+    for batch, other in zip(plain, hiding, strict=True):
+        previous = other.pop("previous")
+        assert _equal([batch], [other])
+        words = batch["tokens"][:, :-1]
+        assert previous.shape == words.shape and (previous[:, 0] == words[:, 0]).all()
+        changed = previous != words
+        assert (previous[changed] == unknown).all()
+        real = np.arange(words.shape[1]) < batch["lengths"][:, None]
+        inside = real[:, 1:]
+        hidden += (changed[:, 1:] & inside).sum()
+        shown += (~changed[:, 1:] & inside).sum()
+    assert 0.25 < hidden / (hidden + shown) < 0.35
+    later = _batches(records, 4, word_dropout=0.3, first_step=8)
+    again = _batches(records, 12, word_dropout=0.3)[8:]
+    assert _equal(later, again)

@@ -1,4 +1,4 @@
-"""Training on sentences that are drawn by the concepts of images."""
+"""Training on sentences drawn by the concepts of images, with noise and hidden words."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def metrics(folder, kind):
 
 def test_an_interrupted_stage_ends_as_an_uninterrupted_one(config, small_network, tmp_path, caplog):
     config.model.update(small_network)
-    config.data.match_images = 1.0
+    config.data.update(match_images=1.0, concept_noise=1.0, word_dropout=0.3)
     config.training.log_every = 2
     with caplog.at_level(logging.INFO, "absl"):
         assert experiment.run_stage("xe", config, tmp_path / "whole").step == 4
@@ -58,6 +58,9 @@ def test_an_interrupted_stage_ends_as_an_uninterrupted_one(config, small_network
         experiment.run_stage("xe", config, tmp_path / "whole")
     config.data.match_images = 0.5
     with pytest.raises(TrainingError, match=r"settings differ: .*match_images\.share 0\.5, was 1"):
+        experiment.run_stage("xe", config, tmp_path / "whole")
+    config.data.update(match_images=1.0, word_dropout=0.1)
+    with pytest.raises(TrainingError, match=r"settings differ: word_dropout 0\.1, was 0\.3"):
         experiment.run_stage("xe", config, tmp_path / "whole")
 
 

@@ -51,6 +51,7 @@ class Data:
         image_inputs: concepts and vectors or pixels, for stages trained on images.
         seed: seed of the order of batches.
         noise: missed and false concepts of training sentences; None for none.
+        word_dropout: probability that a word of a training sentence is hidden from the decoder.
         match_images: how far the concepts of training sentences are as frequent as those of images.
         image_concepts: frequencies of the concepts of images; None if `match_images` is 0.
     """
@@ -62,6 +63,7 @@ class Data:
     image_inputs: InputSpec
     seed: int
     noise: ConceptNoise | None = None
+    word_dropout: float = 0.0
     match_images: float = 0.0
     image_concepts: ImageConcepts | None = None
 
@@ -106,6 +108,7 @@ def open_data(config: Any, seed: int) -> Data:
         image_inputs=InputSpec((concepts, _image_side(config))),
         seed=seed,
         noise=_noise(config, sentences, pictures),
+        word_dropout=config.data.word_dropout,
         match_images=config.data.match_images,
         image_concepts=_image_concepts(config, pictures),
     )
@@ -225,6 +228,7 @@ def training_dataset(
             own_rows=own_rows,
             few_shapes=few_shapes,
             noise=data.noise,
+            word_dropout=data.word_dropout,
             matched=_matched_sentences(data),
         )
     if spec.images:

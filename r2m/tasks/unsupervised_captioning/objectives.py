@@ -50,7 +50,8 @@ def sentence_terms(
     """
     tokens, lengths = batch["tokens"], batch["lengths"]
     memory = model.encode(batch, training=training)
-    hidden = model.teacher_forced(memory, tokens[:, :-1], training=training)
+    previous = batch.get("previous", tokens[:, :-1])
+    hidden = model.teacher_forced(memory, previous, training=training)
     terms = {
         "cross_entropy": LossTerm(
             *text.cross_entropy(hidden, *model.output_layer, tokens[:, 1:], lengths)
