@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import tarfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -21,14 +23,31 @@ from tfrecords.shapes.dataset import ShapesOptions, make_shapes
 
 
 @pytest.fixture(scope="session")
-def raw(tmp_path_factory) -> Path:
+def built_once(tmp_path_factory, worker_id) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Builds a read-only folder once for all workers of pytest-xdist."""
+    root = tmp_path_factory.getbasetemp()
+    root = (root if worker_id == "master" else root.parent) / "built_once"
+
+    def built(name: str, build: Callable[[Path], object]) -> Path:
+        folder, done = root / name / "folder", root / name / "done"
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with (root / name / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                build(folder)
+                done.touch()
+        return folder
+
+    return built
+
+
+@pytest.fixture(scope="session")
+def raw(built_once) -> Path:
     """A small version of the raw data set."""
-    folder = tmp_path_factory.mktemp("raw") / "shapes"
     options = ShapesOptions(
         train_images=24, val_images=8, test_images=4, sentences=200, image_size=48
     )
-    make_shapes(folder, options)
-    return folder
+    return built_once("raw", partial(make_shapes, options=options))
 
 
 @pytest.fixture(scope="session")
@@ -53,8 +72,8 @@ def _build_text(raw: Path, folder: Path, label_maps=("detections.json", "tags.js
 
 
 @pytest.fixture(scope="session")
-def corpora(build_text, tmp_path_factory) -> Path:
-    return build_text(tmp_path_factory.mktemp("records") / "corpora")
+def corpora(build_text, built_once) -> Path:
+    return built_once("corpora", build_text)
 
 
 @pytest.fixture(scope="session")
@@ -84,8 +103,8 @@ def _build(raw: Path, text: Path, folder: Path, **changes) -> Path:
 
 
 @pytest.fixture(scope="session")
-def images(build, tmp_path_factory) -> Path:
-    return build(tmp_path_factory.mktemp("images") / "records")
+def images(build, built_once) -> Path:
+    return built_once("images", build)
 
 
 @pytest.fixture(scope="session")
@@ -111,18 +130,21 @@ def config(corpora, images):
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory) -> Path:
+def pictures(built_once) -> Path:
     """A raw data set of ten training and four validation images."""
-    folder = tmp_path_factory.mktemp("pictures") / "raw"
-    make_shapes(folder, ShapesOptions(train_images=10, val_images=4, test_images=1, sentences=5))
-    return folder
+    options = ShapesOptions(train_images=10, val_images=4, test_images=1, sentences=5)
+    return built_once("pictures", partial(make_shapes, options=options))
 
 
 @pytest.fixture(scope="session")
-def caption_records(pictures, tmp_path_factory) -> Path:
+def caption_records(pictures, built_once) -> Path:
     """Caption records of these images, with feature maps and pixels."""
+    return built_once("caption_records", partial(_build_captions, pictures))
+
+
+def _build_captions(pictures: Path, folder: Path) -> None:
     options = CaptionsOptions(
-        folder=tmp_path_factory.mktemp("captions") / "records",
+        folder=folder,
         captions=(PairedSource.parse(f"coco:{pictures / 'captions.json'}"),),
         splits={split: pictures / f"{split}.txt" for split in ("train", "val")},
         images=(pictures / "images",),
@@ -130,7 +152,7 @@ def caption_records(pictures, tmp_path_factory) -> Path:
         backbone=BackboneOptions(name="VGG16", weights="none", image_size=64),
         store_grid=True,
     )
-    return build_captions(options, progress=False).folder
+    build_captions(options, progress=False)
 
 
 @pytest.fixture(scope="session")
@@ -146,13 +168,15 @@ def att2in2_run(caption_records, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def old_runs(tmp_path_factory) -> Path:
+def old_runs(built_once) -> Path:
     """Small trained runs of earlier versions and their records; read-only."""
-    folder = tmp_path_factory.mktemp("old_runs")
+    return built_once("old_runs", _unpack_runs)
+
+
+def _unpack_runs(folder: Path) -> None:
     for archive in sorted((Path(__file__).parent / "data" / "runs").glob("*.tar.xz")):
         with tarfile.open(archive) as packed:
             packed.extractall(folder, filter="data")
-    return folder
 
 
 @pytest.fixture(scope="session")
