@@ -186,7 +186,7 @@ def _tuned(project: _Project, name: str, teacher: _Project | None = None) -> Ite
     yield ["r2m-export-backbone", f"--run={pixels}", f"--output={network}"]
     yield build_captions(
         project.data, records, *project.network(network), f"--image_size={own.stored_size}",
-        "--store_grid", "--nostore_pixels", "--views=1", "--average_mirrored",
+        "--store_grid", "--nostore_pixels", "--average_mirrored",
     )  # fmt: skip
     yield _train(
         project, records, "contrastive", "vectors", name, f"--init_from={pixels}",
