@@ -29,6 +29,10 @@ def data(*, max_concepts: int, max_repeats: int) -> dict[str, Any]:
         # Probability that the decoder does not see a previous word of a training sentence, so that
         # it relies on the concepts (word dropout, Bowman et al. 2016, arXiv 1511.06349).
         "word_dropout": 0.0,
+        # Probability that the decoder reads its own prediction of a previous word of a training
+        # sentence, as it does when it captions (scheduled sampling, Bengio et al. 2015, arXiv
+        # 1506.03099). Takes one more pass.
+        "scheduled_sampling": 0.0,
         # Draws training sentences so that their concepts are as frequent as those of the images, or
         # between the two frequencies. 0: each sentence once per epoch, 1: as in the images.
         "match_images": 0.0,

@@ -14,8 +14,8 @@ from pipelines.matched_sentences import MatchedSentences
 from tfrecords.core.records import Records, open_records
 
 _WINDOW_BATCHES = 64
-# Use of a batch's seed for hiding words; other uses split it.
-_HIDDEN_WORDS = 1
+# Uses of a batch's seed for changing words; other uses split it.
+_HIDDEN_WORDS, _OWN_WORDS = 1, 2
 _LENGTH_STEP = 4  # multiple of the lengths of batches with few shapes
 
 _FEATURES = {
@@ -37,6 +37,7 @@ def training_batches(
     few_shapes: bool = False,
     noise: ConceptNoise | None = None,
     word_dropout: float = 0.0,
+    scheduled_sampling: float = 0.0,
     matched: MatchedSentences | None = None,
 ) -> tf.data.Dataset:
     """Returns infinitely many training batches from batch number `first_step` on.
@@ -54,6 +55,7 @@ def training_batches(
             for XLA, which compiles a program per shape.
         noise: missed and false concepts.
         word_dropout: probability that a word is hidden when the next one is predicted.
+        scheduled_sampling: probability that the decoder reads its own prediction of a word instead.
         matched: the sentences of the records with weights, by which an epoch draws them. None: an
             epoch contains each sentence once.
 
@@ -62,16 +64,18 @@ def training_batches(
         (from start to end marker, 0-padded on the right), `lengths` int32[B] (words to predict,
         1..T), where sentences of similar length share a batch. With noise also `exact_concepts`
         and `exact_concept_lengths`, without noise. With word dropout also `previous` int32[B, T],
-        the words before those to predict, with hidden ones replaced by `<unk>`.
+        the words before those to predict, with hidden ones replaced by `<unk>`. With scheduled
+        sampling also `own_words` bool[B, T], the positions where the decoder reads its own word.
     """
     unknown = records.vocabulary().unk_id
     return batching.training_batches(
         records,
         lambda lines, _: _parse(lines) if matched is None else matched.rows(lines),
-        lambda rows: _with_hidden_words(
+        lambda rows: _with_changed_words(
             _assemble(rows, max_length, concepts, "shuffled", few_shapes, noise),
             rows["key"],
             word_dropout,
+            scheduled_sampling,
             unknown,
         ),
         batch_size=batch_size,
@@ -111,17 +115,24 @@ def _parse(serialized: tf.Tensor) -> batching.Rows:
     return tf.io.parse_example(serialized, _FEATURES)
 
 
-def _with_hidden_words(
-    batch: batching.Batch, key: tf.Tensor, rate: float, unknown: int
+def _with_changed_words(
+    batch: batching.Batch, key: tf.Tensor, dropout: float, sampling: float, unknown: int
 ) -> batching.Batch:
-    """Adds `previous` to a batch, see `training_batches`; the start marker is never hidden."""
-    if not rate:
-        return batch
+    """Adds `previous` and `own_words` to a batch, see `training_batches`."""
     previous = batch["tokens"][:, :-1]
-    key = batching.fold_in(key, _HIDDEN_WORDS)
-    hidden = tf.random.stateless_uniform(tf.shape(previous), seed=key) < rate
-    hidden &= tf.range(tf.shape(previous)[1]) > 0
-    return {**batch, "previous": tf.where(hidden, unknown, previous)}
+    # The start marker is never changed.
+    later = tf.range(tf.shape(previous)[1]) > 0
+
+    def drawn(rate: float, use: int) -> tf.Tensor:
+        seed = batching.fold_in(key, use)
+        return later & (tf.random.stateless_uniform(tf.shape(previous), seed=seed) < rate)
+
+    if dropout:
+        hidden = drawn(dropout, _HIDDEN_WORDS)
+        batch = {**batch, "previous": tf.where(hidden, unknown, previous)}
+    if sampling:
+        batch = {**batch, "own_words": drawn(sampling, _OWN_WORDS)}
+    return batch
 
 
 def _assemble(

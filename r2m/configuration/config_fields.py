@@ -201,6 +201,7 @@ _R2M: _Rules = {
         "max_repeats": whole(1, 1_000),
         "concept_noise": number(least=0),
         "word_dropout": number(least=0, below=1),
+        "scheduled_sampling": number(least=0, most=1),
         "match_images": number(least=0, most=1),
     },
     "image": {**_IMAGE, "resize": _SIDE, "crop": _SIDE, "embedding": path},

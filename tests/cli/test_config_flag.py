@@ -39,7 +39,7 @@ def parsed(argument: str, *overrides: str) -> object:
         ("configs/r2m/shapes.py", ["--config.data.corpra=x"],
          "--config.data.corpra: configs/r2m/shapes.py has no such field; did you mean --config.data"
          ".corpora? config.data has captions, concept_noise, corpora, images, match_images, "
-         "max_concepts, max_repeats, word_dropout"),
+         "max_concepts, max_repeats, scheduled_sampling, word_dropout"),
         ("configs/r2m/shapes.py", ["--noconfig.training.nesterov"],
          "did you mean --config.training.optimizer_settings.nesterov?"),
         ("configs/captioners/fc.py", ["--config.training.learnin_rate=3"],

@@ -179,22 +179,26 @@ def test_image_records_are_refused(images_folder):
         corpora.open_corpora(str(images_folder))
 
 
-def test_word_dropout_hides_previous_words_only(records):
-    plain, hiding = _batches(records, 12), _batches(records, 12, word_dropout=0.3)
+def test_word_dropout_and_scheduled_sampling_change_previous_words_only(records):
+    rates = {"word_dropout": 0.3, "scheduled_sampling": 0.6}
+    plain, changing = _batches(records, 12), _batches(records, 12, **rates)
     unknown = records.vocabulary().unk_id
-    hidden = shown = 0
-    for batch, other in zip(plain, hiding, strict=True):
-        previous = other.pop("previous")
+    hidden, own, both = [], [], []
+    for batch, other in zip(plain, changing, strict=True):
+        previous, own_words = other.pop("previous"), other.pop("own_words")
         assert _equal([batch], [other])
         words = batch["tokens"][:, :-1]
-        assert previous.shape == words.shape and (previous[:, 0] == words[:, 0]).all()
+        assert previous.shape == words.shape == own_words.shape
+        assert (previous[:, 0] == words[:, 0]).all() and not own_words[:, 0].any()
         changed = previous != words
         assert (previous[changed] == unknown).all()
-        real = np.arange(words.shape[1]) < batch["lengths"][:, None]
-        inside = real[:, 1:]
-        hidden += (changed[:, 1:] & inside).sum()
-        shown += (~changed[:, 1:] & inside).sum()
-    assert 0.25 < hidden / (hidden + shown) < 0.35
-    later = _batches(records, 4, word_dropout=0.3, first_step=8)
-    again = _batches(records, 12, word_dropout=0.3)[8:]
+        real = (np.arange(words.shape[1]) < batch["lengths"][:, None])[:, 1:]
+        hidden += changed[:, 1:][real].tolist()
+        own += own_words[:, 1:][real].tolist()
+        both += (changed & own_words)[:, 1:][real].tolist()
+    # The two are drawn independently.
+    np.testing.assert_allclose([np.mean(hidden), np.mean(own)], [0.3, 0.6], atol=0.05)
+    np.testing.assert_allclose(np.mean(both), 0.18, atol=0.05)
+    later = _batches(records, 4, first_step=8, **rates)
+    again = _batches(records, 12, **rates)[8:]
     assert _equal(later, again)

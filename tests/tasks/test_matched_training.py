@@ -29,7 +29,9 @@ def metrics(folder, kind):
 
 def test_an_interrupted_stage_ends_as_an_uninterrupted_one(config, small_network, tmp_path, caplog):
     config.model.update(small_network)
-    config.data.update(match_images=1.0, concept_noise=1.0, word_dropout=0.3)
+    config.data.update(
+        match_images=1.0, concept_noise=1.0, word_dropout=0.3, scheduled_sampling=0.5
+    )
     config.training.log_every = 2
     with caplog.at_level(logging.INFO, "absl"):
         assert experiment.run_stage("xe", config, tmp_path / "whole").step == 4

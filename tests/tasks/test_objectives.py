@@ -66,6 +66,29 @@ def test_sentence_terms_equal_a_step_by_step_computation(model):
     assert (xe.weight, rec.weight) == (1.0, 0.7)
 
 
+def test_scheduled_sampling_reads_predictions_that_follow_the_sentence(model):
+    batch = _sentences()
+    memory = model.encode(batch)
+    words = batch["tokens"][:, :-1].numpy()
+    hidden = model.teacher_forced(memory, tf.constant(words))
+    predicted = np.argmax(model.logits(hidden), -1)
+    own_words = np.array([[False, True, False, True], [False, False, True, False]])
+    previous = words.copy()
+    previous[:, 1:][own_words[:, 1:]] = predicted[:, :-1][own_words[:, 1:]]
+    assert (previous != words).any()
+    sampled, given = (
+        objectives.sentence_terms(
+            model, {**batch, **changed}, False, reconstruct=True, options=OPTIONS
+        )
+        for changed in (
+            {"own_words": tf.constant(own_words)},
+            {"previous": tf.constant(previous)},
+        )
+    )
+    for name, term in given.items():
+        np.testing.assert_allclose(sampled[name].total, term.total, rtol=1e-5)
+
+
 def test_image_terms_read_the_models_own_argmax_words(model):
     batch = _images()
     terms = objectives.image_terms(

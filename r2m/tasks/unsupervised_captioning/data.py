@@ -52,6 +52,7 @@ class Data:
         seed: seed of the order of batches.
         noise: missed and false concepts of training sentences; None for none.
         word_dropout: probability that a word of a training sentence is hidden from the decoder.
+        scheduled_sampling: probability that the decoder reads its own prediction of a word.
         match_images: how far the concepts of training sentences are as frequent as those of images.
         image_concepts: frequencies of the concepts of images; None if `match_images` is 0.
     """
@@ -64,6 +65,7 @@ class Data:
     seed: int
     noise: ConceptNoise | None = None
     word_dropout: float = 0.0
+    scheduled_sampling: float = 0.0
     match_images: float = 0.0
     image_concepts: ImageConcepts | None = None
 
@@ -109,6 +111,7 @@ def open_data(config: Any, seed: int) -> Data:
         seed=seed,
         noise=_noise(config, sentences, pictures),
         word_dropout=config.data.word_dropout,
+        scheduled_sampling=config.data.scheduled_sampling,
         match_images=config.data.match_images,
         image_concepts=_image_concepts(config, pictures),
     )
@@ -229,6 +232,7 @@ def training_dataset(
             few_shapes=few_shapes,
             noise=data.noise,
             word_dropout=data.word_dropout,
+            scheduled_sampling=data.scheduled_sampling,
             matched=_matched_sentences(data),
         )
     if spec.images:

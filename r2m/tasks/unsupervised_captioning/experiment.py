@@ -146,8 +146,9 @@ def _settings(
         settings["sentences"] = data.sentences.digest
         if data.noise is not None:
             settings["concept_noise"] = {"missed": data.noise.missed, "false": data.noise.false}
-        if data.word_dropout:
-            settings["word_dropout"] = data.word_dropout
+        for name in ("word_dropout", "scheduled_sampling"):
+            if getattr(data, name):
+                settings[name] = getattr(data, name)
         if data.image_concepts is not None:
             settings["match_images"] = {
                 "share": data.match_images,

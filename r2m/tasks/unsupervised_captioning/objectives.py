@@ -51,6 +51,8 @@ def sentence_terms(
     tokens, lengths = batch["tokens"], batch["lengths"]
     memory = model.encode(batch, training=training)
     previous = batch.get("previous", tokens[:, :-1])
+    if "own_words" in batch:
+        previous = _with_own_words(model, memory, previous, batch["own_words"])
     hidden = model.teacher_forced(memory, previous, training=training)
     terms = {
         "cross_entropy": LossTerm(
@@ -114,6 +116,28 @@ def image_terms(
             *alignment.mean_square(back, memory["vector"]), options.reconstruction_weight
         )
     return terms
+
+
+def _with_own_words(
+    model: R2M, memory: Any, previous: tf.Tensor, own_words: tf.Tensor
+) -> tf.Tensor:
+    """Replaces words by the model's predictions of them (scheduled sampling).
+
+    All predictions follow the given words, so that one more pass computes them at once (Mihaylova
+    and Martins 2019, arXiv 1906.07651).
+
+    Args:
+        model: the network.
+        memory: from `encode`.
+        previous: int32[B, T], words from the start marker on.
+        own_words: bool[B, T], the words to replace; never the start marker.
+
+    Returns:
+        int32[B, T].
+    """
+    hidden = model.teacher_forced(memory, previous[:, :-1])
+    predicted = tf.argmax(model.logits(hidden), -1, output_type=tf.int32)
+    return tf.where(own_words, tf.concat([previous[:, :1], predicted], 1), previous)
 
 
 def gate_values(model: R2M, batch: Batch, search: DecodingOptions) -> dict[str, tf.Tensor]:
