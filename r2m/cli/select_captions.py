@@ -1,24 +1,24 @@
 """Selects generated captions of images, to train a captioner on them or to score them.
 
-R2M captions its training images, with several captions per image:
+R2M captions images, with several captions per image:
 
-    r2m-caption --run=workspace/runs/r2m/tri_rec --images=train_images.txt \\
-        --detections=detections.json --captions=5 --beam_size=5 --output=workspace/generated/train
+    r2m-caption --run=workspace/runs/r2m/tri_rec --images=photographs --captions=5 --beam_size=5 \\
+        --detections=detections.json --output=workspace/generated/photographs
 
-For each image this command keeps the caption that agrees most with the captions of similar images
-and with the detected concepts:
+For each training image this command keeps the caption that agrees most with the captions of similar
+training images and with the detected concepts:
 
-    r2m-select-captions --captions=workspace/generated/train \\
+    r2m-select-captions --captions=workspace/generated/photographs --split=train \\
         --records=workspace/records/images/photographs --output=workspace/generated/train.json
 
 A captioner that reads image features then learns from these pseudo-pairs: r2m-build-captions
 --captions=train=workspace/generated/train.json, and r2m-train-captioner.
 
-Captions of other images are selected by agreement with those of the training images:
+Captions of the images of another split are selected by agreement with those of the training images:
 
-    r2m-select-captions --captions=workspace/generated/val \\
-        --neighbor_captions=workspace/generated/train \\
-        --records=workspace/records/images/photographs --output=workspace/generated/val.json
+    r2m-select-captions --captions=workspace/generated/photographs --split=val \\
+        --neighbor_split=train --records=workspace/records/images/photographs \\
+        --output=workspace/generated/val.json
 """
 
 from __future__ import annotations
@@ -49,13 +49,19 @@ _RECORDS = define_text(
     group=INPUT,
     value="FOLDER",
 )
-_OTHERS = define_text(
-    "neighbor_captions",
+_SPLIT = define_text(
+    "split",
     None,
-    "Output folder of r2m-caption with captions of other images of the records, to compare with. "
-    "Default: those of --captions.",
+    "Split of the records whose images are selected. Default: all images with captions.",
     group=INPUT,
-    value="FOLDER",
+    value="SPLIT",
+)
+_NEIGHBOR_SPLIT = define_text(
+    "neighbor_split",
+    None,
+    "Split of the records whose images captions are compared with. Default: the selected images.",
+    group=INPUT,
+    value="SPLIT",
 )
 _NEIGHBORS = define_whole(
     "neighbors", 60, "Number of similar images to compare captions with.", least=1, group=SELECTION
@@ -122,7 +128,8 @@ def main(argv: Sequence[str]) -> None:
             captions=_PER_IMAGE.value,
             fraction=_FRACTION.value,
         ),
-        others=Path(_OTHERS.value) if _OTHERS.value else None,
+        split=_SPLIT.value,
+        neighbor_split=_NEIGHBOR_SPLIT.value,
     )
     print(
         f"{_OUTPUT.value}: captions of {found.kept:,} of {found.images:,} images, "

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from losses.cider_d import CiderD
+from pipelines.images import examples
 from pipelines.similar_images import (
     SHARPNESS,
-    CaptionedImages,
     similarity_weights,
     standardized_images,
 )
@@ -30,9 +30,9 @@ from r2m.inference.caption_log import LINES_FILE
 from tfrecords.core.errors import InputError
 from tfrecords.core.name_examples import describe_names
 from tfrecords.core.progress import CountProgress
-from tfrecords.core.records import CONCEPTS, open_records
+from tfrecords.core.records import CONCEPTS, Records, open_records
 from tfrecords.core.text_files import numbered_lines, read_text
-from tfrecords.formats.features.record_store import open_feature_records
+from tfrecords.formats.features.record_store import RecordStore, open_feature_records
 from tfrecords.language.concepts import ConceptDictionary
 from tfrecords.language.document_frequencies import count_ngrams
 
@@ -109,46 +109,51 @@ def select_captions(
     output: Path,
     options: SelectionOptions,
     *,
-    others: Path | None = None,
+    split: str | None = None,
+    neighbor_split: str | None = None,
 ) -> Selection:
     """Selects captions and writes them as JSON, a format of `r2m-build-captions`.
 
     Args:
         generated: output folder of `r2m-caption`, with one or several captions per image.
         records: `images` records of these images, with a vector per image and concepts.
-        output: file to write: a list of `{"image_id", "caption", "captions"}`, best caption first.
-            It can be scored like any file of predictions, too.
+        output: file to write: a list of `{"image_id", "caption", "value", "captions"}`, the best
+            caption first. It can be scored like any file of predictions, too.
         options: options of the selection.
-        others: output folder of `r2m-caption` for other images of the records, whose captions are
-            compared with instead, for example those of the training images.
+        split: split of the records whose images are selected; None for all images with captions.
+        neighbor_split: split whose images are the similar ones; None for those of `split`.
 
     Raises:
         InputError: a file is missing or damaged, an image is not in the records, the records lack
-            vectors, or there are too few images.
+            vectors or a split, or there are too few images.
     """
-    candidates = read_generated(generated)
-    references = candidates if others is None else read_generated(others)
-    images = _with_vectors(references, records)
-    if others is None:
-        if options.neighbors >= len(candidates):
-            raise InputError(
-                f"{generated} has captions of {len(candidates)} images: {options.neighbors} "
-                "neighbors require more; give a smaller --neighbors"
-            )
+    found = read_generated(generated)
+    opened = open_records(records, kind="images")
+    candidates = _of_split(found, opened, split)
+    others = _of_split(found, opened, neighbor_split) if neighbor_split else candidates
+    store = open_feature_records(records)
+    images = standardized_images([one.name for one in others], _vectors(others, store), [])
+    if options.neighbors >= len(others):
+        raise InputError(
+            f"{generated} has captions of {len(others)} images: {options.neighbors} neighbors "
+            "require more; give a smaller --neighbors"
+        )
+    if others is candidates:
         similar = images.neighbors(options.neighbors)
     else:
-        queries = _vectors([one.name for one in candidates], records)
-        similar = images.nearest(queries, options.neighbors)
-    dictionary = ConceptDictionary.from_json(_read_concepts(records), str(records / CONCEPTS))
-    value = _Values(candidates, references, dictionary, options)
-    valued, place = [], 0
+        # One more, because an image may be among the others itself.
+        similar = images.nearest(_vectors(candidates, store), options.neighbors + 1)
+    dictionary = ConceptDictionary.from_json(
+        read_text(records / CONCEPTS, "concept dictionary"), str(records / CONCEPTS)
+    )
+    value = _Values(candidates, others, dictionary, options)
+    values: list[np.ndarray] = []
     with CountProgress("selecting captions", len(candidates), "images") as progress:
         for nearest, likeness in similar:
             for own, similarities in zip(nearest, likeness, strict=True):
-                valued.append(value(place, own, similarities))
-                place += 1
+                values.append(value(len(values), own, similarities))
             progress.add(len(nearest))
-    return _write(output, candidates, valued, options)
+    return _write(output, candidates, values, options)
 
 
 def read_generated(folder: Path) -> list[Candidates]:
@@ -198,7 +203,7 @@ class _Values:
             # 0 is the end marker, which counts as a word in CIDEr-D.
             return np.array([*(ids[word] + 1 for word in caption.split()), 0], np.int64)
 
-        self._candidates = candidates
+        self._candidates, self._names = candidates, [one.name for one in references]
         self._encoded = [[encode(caption) for caption in one.captions] for one in candidates]
         # Only the most likely caption of an image counts as a reference.
         self._references = [encode(one.captions[0]) for one in references]
@@ -210,6 +215,8 @@ class _Values:
     def __call__(self, place: int, nearest: np.ndarray, likeness: np.ndarray) -> np.ndarray:
         """Returns the values float64[N] of the N captions of an image."""
         options, own = self._options, self._candidates[place]
+        other = [i for i, image in enumerate(nearest) if self._names[image] != own.name]
+        nearest, likeness = (rows[other[: options.neighbors]] for rows in (nearest, likeness))
         references = [self._references[other] for other in nearest]
         similarities = self._reward.similarities(self._encoded[place], references)
         weights = similarity_weights(likeness, options.sharpness)
@@ -228,34 +235,41 @@ class _Values:
         return len(mentioned & detected) / either if either else 1.0
 
 
-def _read_concepts(records: Path) -> str:
-    open_records(records, kind="images")  # checks that they are complete
-    return read_text(records / CONCEPTS, "concept dictionary")
+def _of_split(found: Sequence[Candidates], records: Records, split: str | None) -> list[Candidates]:
+    """Returns the images of a split; raises `InputError` if there are none."""
+    if split is None:
+        return list(found)
+    if split not in records.splits:
+        raise InputError(
+            f"{records.folder}: no split {split!r}; known: {', '.join(records.splits)}"
+        )
+    names = {example["image_id"] for example in examples(records, split)}
+    chosen = [one for one in found if one.name in names]
+    if not chosen:
+        raise InputError(
+            f"none of the captioned images ({describe_names([one.name for one in found])}) is in "
+            f"split {split!r} of {records.folder}, which has {describe_names(sorted(names))}"
+        )
+    return chosen
 
 
-def _with_vectors(candidates: Sequence[Candidates], records: Path) -> CaptionedImages:
-    names = [one.name for one in candidates]
-    return standardized_images(names, _vectors(names, records), [])
-
-
-def _vectors(names: Sequence[str], records: Path) -> np.ndarray:
+def _vectors(images: Sequence[Candidates], store: RecordStore) -> np.ndarray:
     """Reads the vectors float32[N, D] of images."""
-    store = open_feature_records(records)
     if "global_feature" not in store.shapes:
         raise InputError(
-            f"{records}: these records do not contain the vector per image that finding similar "
-            "images requires; build them with --backbone"
+            f"{store.folder}: these records do not contain the vector per image that finding "
+            "similar images requires; build them with --backbone"
         )
     vectors: list[np.ndarray] = []
     missing = []
-    for name in names:
-        stored = store.get(name)
+    for image in images:
+        stored = store.get(image.name)
         if stored is None or stored.global_feature is None:
-            missing.append(name)
+            missing.append(image.name)
         else:
             vectors.append(stored.global_feature.astype(np.float32))
     if missing:
-        raise InputError(f"{records} does not contain {describe_names(missing)}")
+        raise InputError(f"{store.folder} does not contain {describe_names(missing)}")
     return np.stack(vectors)
 
 

@@ -118,22 +118,34 @@ def test_images_and_captions_with_the_highest_values_are_kept(
     assert everything.changed == changed > 0
 
 
-def test_captions_of_other_images_are_compared_with_those_of_training(
-    images: Path, train: Path, tmp_path: Path
+def test_captions_of_a_split_are_compared_with_those_of_another(
+    images: Path, tmp_path: Path
 ) -> None:
     names = [f"val_{number:06d}.png" for number in range(3)]
-    val = write_log(tmp_path / "val", generated(names, 1))
-    options = SelectionOptions(neighbors=60, sharpness=0.0, agreement=0.0, likelihood=0.0)
-    select_captions(val, images, tmp_path / "val.json", options, others=train)
-    likely = [row["caption"] for row in generated(TRAIN, 0)]
-    for row, own in zip(
-        json.loads((tmp_path / "val.json").read_text()), generated(names, 1), strict=True
-    ):
+    rows = [*generated(names, 1), *generated(TRAIN, 0)]
+    folder = write_log(tmp_path / "all", rows)
+    options = SelectionOptions(neighbors=11, sharpness=0.0, agreement=0.0, likelihood=0.0)
+    likely = [row["caption"] for row in rows[3:]]
+
+    def selected(split: str, **others: str) -> list[tuple[str, float]]:
+        select_captions(folder, images, tmp_path / "out.json", options, split=split, **others)
+        found = json.loads((tmp_path / "out.json").read_text())
+        return [(row["image_id"], row["value"]) for row in found]
+
+    found = selected("val", neighbor_split="train")
+    assert [name for name, _ in found] == names
+    for (_, value), row in zip(found, rows, strict=False):
+        # All training images but the least similar one are neighbors.
         values = [
-            np.mean([cider_d(one["caption"], other, likely) for other in likely])
-            for one in own["captions"]
+            np.sort([cider_d(one["caption"], other, likely) for other in likely])
+            for one in row["captions"]
         ]
-        np.testing.assert_allclose(row["value"], max(values), atol=2e-4)
+        least, most = (max(part.mean() for part in parts) for parts in zip(
+            *((own[:-1], own[1:]) for own in values), strict=True
+        ))  # fmt: skip
+        assert least - 2e-4 <= value <= most + 2e-4
+    # An image is no neighbor of its own.
+    assert selected("train", neighbor_split="train") == selected("train")
 
 
 def test_the_builder_reads_the_selection(images: Path, train: Path, tmp_path: Path) -> None:
@@ -173,6 +185,10 @@ def test_wrong_inputs_are_rejected(
 ) -> None:
     with pytest.raises(InputError, match=r"has no captions\.jsonl: give an output folder"):
         select_captions(tmp_path, images, tmp_path / "out.json", OPTIONS)
+    with pytest.raises(InputError, match=r"no split 'dev'; known: train, val"):
+        select_captions(train, images, tmp_path / "out.json", OPTIONS, split="dev")
+    with pytest.raises(InputError, match=r"none of the captioned images .* is in split 'val'"):
+        select_captions(train, images, tmp_path / "out.json", OPTIONS, split="val")
     with pytest.raises(InputError, match="12 images: 60 neighbors require more"):
         select_captions(train, images, tmp_path / "out.json", SelectionOptions())
     with pytest.raises(InputError, match="'corpora'"):
