@@ -35,7 +35,8 @@ _CAPTIONS = define_texts(
     "captions), xray (annotation.json of IU X-ray, MIMIC-CXR), imageclef, "
     "coco_pt (.pt, .npz), cocotalk (.json with _label.h5), "
     "kiros and vsepp (folder of *_caps.txt and *_ims.npy), tfds:NAME. SPLIT (train, restval, val, "
-    "test) is required if the file contains no split names.",
+    "test) is required if the file contains no split names and there is no --split; with --split, "
+    "only the listed images of SPLIT are taken from the file.",
     required=True,
     group=INPUT,
     value="[SPLIT=][FORMAT:]PATH",

@@ -61,7 +61,8 @@ def choose_images(
     Args:
         datasets: the sources.
         lists: split -> names of its images (paths, unambiguous file names, or names in the source);
-            if there are lists, only they define the splits. If empty, the sources define them.
+            if there are lists, only they define the splits, and a source with a given split keeps
+            only the listed images of this split. If empty, the sources define the splits.
         train_only: omits `restval`.
 
     Raises:
@@ -77,7 +78,7 @@ def choose_images(
         for image in dataset.images:
             first = numbered
             numbered += len(image.captions)
-            split = listed.split_of(image) if listed else _own_split(image)
+            split = listed.split_of(image, dataset.given_split) if listed else _own_split(image)
             if split is None:
                 choice.dropped["not_listed"] += 1
                 continue
@@ -147,11 +148,16 @@ class _Lists:
                 self._names.setdefault(base, entry)
         self._found: set[str] = set()
         # A name without folder must match a single image.
-        images = chain(*(dataset.images for dataset in datasets))
-        self._bases = Counter(base_name(image.image_id) for image in images)
+        names = {image.image_id for dataset in datasets for image in dataset.images}
+        self._bases = Counter(map(base_name, names))
 
-    def split_of(self, image: PairedImage) -> str | None:
-        """Returns the split whose list contains the image; None if no list does."""
+    def split_of(self, image: PairedImage, given: str | None = None) -> str | None:
+        """Returns the split whose list contains the image; None if none does, or another split's.
+
+        Args:
+            image: an image of a source.
+            given: the split that the images of this source may be in; None for any.
+        """
         path = PurePosixPath(image.image_id)
         keys = [image.file, image.image_id, image.source_id, str(path.with_suffix(""))]
         if self._bases[path.name] == 1:
@@ -159,6 +165,8 @@ class _Lists:
         for key in keys:
             if key is not None and key in self._names:
                 split, name = self._names[key]
+                if given is not None and SPLITS[given] != SPLITS[split]:
+                    return None
                 self._found.add(name)
                 return split
         return None

@@ -121,7 +121,7 @@ def read_paired(source: PairedSource, data_dir: Path | None = None) -> PairedDat
     if split is None:
         return dataset
     images = [i if i.split else replace(i, split=split) for i in dataset.images]
-    return replace(dataset, images=images)
+    return replace(dataset, images=images, given_split=source.split)
 
 
 def _below_one_folder(dataset: PairedDataset) -> PairedDataset:

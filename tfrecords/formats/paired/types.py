@@ -62,6 +62,7 @@ class PairedDataset:
         files: the files that were read, for the manifest.
         skipped: captions that could not be read.
         default_split: the split of images without one, from the name of the file.
+        given_split: the split of all images as given on the command line; None if it was not.
         words: the source's vocabulary without markers, if captions are stored as word ids; then
             every caption has `tokens`, and `<unk>` replaces out-of-vocabulary words.
         features: features of the images that come with the source.
@@ -72,6 +73,7 @@ class PairedDataset:
     files: tuple[Path, ...]
     skipped: list[Skip] = field(default_factory=list)
     default_split: str | None = None
+    given_split: str | None = None
     words: tuple[str, ...] | None = None
     features: FeatureStore | None = None
     entities: int = 0
