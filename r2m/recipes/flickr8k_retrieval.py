@@ -24,8 +24,6 @@ _HARDEST = {
     "stages.ranking.steps": "3 epochs", "training.schedule.warm_up": 50,
     "training.ema_decay": 0.99,
 }  # fmt: skip
-# Trained from scratch on features of the tuned network: preset and rows.
-_MEMBERS = (("contrastive", "vectors"), ("contrastive", "grid"), ("vse_infinity", "grid"))
 
 
 class _Backbone(NamedTuple):
@@ -60,8 +58,9 @@ _BACKBONES = {
 }
 
 
-# Network from which the other one learns.
-_TEACHER = "lite2"
+# Network from which the other one learns, which is smaller.
+_TEACHER, _STUDENT = "lite2", "mobilenet"
+_ENSEMBLE = "ensemble"
 
 
 class _Project(NamedTuple):
@@ -113,17 +112,16 @@ class _Project(NamedTuple):
 
 
 def _commands(data: Path, workspace: Path, run: str) -> Iterator[Command]:
+    if run == _ENSEMBLE:
+        yield from _ensemble(data, workspace)
+        return
     key, _, rest = run.partition("-")
     project = _Project(data, workspace, key)
-    if rest in ("tuned", "ensemble"):
-        yield from _tuned(project, "tuned")
-        if rest == "ensemble":
-            yield from _ensemble(project)
+    if rest == "tuned":
+        yield from _tuned(project, rest)
         return
     if rest == "distilled":
-        larger = project._replace(key=_TEACHER)
-        yield from _tuned(larger, "tuned")
-        yield from _tuned(project, "distilled", larger)
+        yield from _distilled(project)
         return
     preset, _, rows = rest.partition("-")
     name = rest.replace("-", "_")
@@ -195,17 +193,33 @@ def _tuned(project: _Project, name: str, teacher: _Project | None = None) -> Ite
     yield _evaluate(project, [name], records)
 
 
-def _ensemble(project: _Project) -> Iterator[Command]:
-    """Yields embeddings on features of the tuned network, and their averaged similarities."""
-    names, records = [], project.tuned_records("tuned")
-    for preset, rows in _MEMBERS:
-        names.append(f"tuned_{preset}_{rows}")
-        yield _train(project, records, preset, rows, names[-1])
-        yield _evaluate(project, names[-1:], records)
+def _distilled(project: _Project) -> Iterator[Command]:
+    """Yields the training of the larger network, and of this one with it as the teacher."""
+    larger = project._replace(key=_TEACHER)
+    yield from _tuned(larger, "tuned")
+    yield from _tuned(project, "distilled", larger)
+
+
+def _ensemble(data: Path, workspace: Path) -> Iterator[Command]:
+    """Yields embeddings of both networks, one of a grid, and their averaged similarities."""
+    larger, smaller = (_Project(data, workspace, key) for key in (_TEACHER, _STUDENT))
+    yield from _distilled(smaller)
+    records = larger.tuned_records("tuned")
+    yield _train(
+        larger, records, "contrastive", "grid", "tuned_grid",
+        "--config.stages.ranking.steps=12 epochs",
+    )  # fmt: skip
+    yield _evaluate(larger, ["tuned_grid"], records)
+    members = {
+        larger.run("tuned"): records,
+        larger.run("tuned_grid"): records,
+        smaller.run("distilled"): smaller.tuned_records("distilled"),
+    }
     yield [
-        *_evaluate(project, ["tuned", *names], records),
-        f"--output={project.run('ensemble')}",
-    ]
+        "r2m-evaluate-retrieval", *(f"--run={run}/ranking" for run in members),
+        *(f"--records={own}" for own in members.values()),
+        f"--output={workspace / 'runs/retrieval' / _ENSEMBLE}",
+    ]  # fmt: skip
 
 
 def _evaluate(project: _Project, names: Sequence[str], records: Path) -> Command:
@@ -221,25 +235,21 @@ RECIPE = Recipe(
     data="flickr8k/ (images, captions.token.txt, train_images.txt, dev_images.txt) and models/ "
     "(mobilenet_v1_0.75_224_notop.weights.h5)",
     runs={
-        f"{key}-{run}": text
-        for key, own in _BACKBONES.items()
-        for run, text in {
-            **{
-                f"{preset}{rows}": f"{preset} on {'the grid' if rows else 'vectors'} of {own.title}"
-                for rows in ("", "-grid")
-                for preset in _PRESETS
-            },
-            "tuned": f"contrastive with fine-tuning of the last blocks of {own.title}, then on "
-            "vectors of this network against the hardest negatives",
-            "ensemble": "averaged similarities of `tuned` and of embeddings on its features",
-            **(
-                {}
-                if key == _TEACHER
-                else {
-                    "distilled": f"like `tuned`, learning also from {_TEACHER}-tuned (distillation)"
-                }
-            ),
-        }.items()
+        **{
+            f"{key}-{preset}{suffix}": f"{preset} on {rows} of {own.title}"
+            for key, own in _BACKBONES.items()
+            for suffix, rows in (("", "vectors"), ("-grid", "the grid"))
+            for preset in _PRESETS
+        },
+        **{
+            f"{key}-tuned": f"contrastive with fine-tuning of the last blocks of {own.title}, then "
+            "on vectors of this network against the hardest negatives"
+            for key, own in _BACKBONES.items()
+        },
+        f"{_STUDENT}-distilled": f"like `{_STUDENT}-tuned`, learning also from {_TEACHER}-tuned "
+        "(distillation)",
+        _ENSEMBLE: f"averaged similarities of `{_TEACHER}-tuned`, of contrastive on the grid of "
+        f"its network, and of `{_STUDENT}-distilled`",
     },
     commands=_commands,
 )
