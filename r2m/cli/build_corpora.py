@@ -44,8 +44,9 @@ _LABEL_MAP = define_texts(
     "label_map",
     None,
     "Classes of the detector that is run on the images: a TensorFlow label map (.pbtxt), one "
-    "name per line, CSV id,name, or JSON with COCO categories. They decide which words are "
-    "concepts. Repeat the flag for several detectors.",
+    "name per line, CSV id,name, or JSON with COCO categories; or a table of labels (CSV, TSV), as "
+    "for --detections of r2m-build-images. They decide which words are concepts. Repeat the flag "
+    "for several detectors.",
     required=True,
     group=INPUT,
     value="FILE",

@@ -38,8 +38,9 @@ _DETECTIONS = define_texts(
     None,
     "FILE[+FILE][,MIN_SCORE[,WEIGHT]], and any of ,boxes=FORMAT ,scores=percent ,sizes=FILE: "
     "detections. A folder of r2m-detect-objects, COCO results (.json; a plain list + the JSON "
-    "with images and categories), Open Images boxes (.csv "
-    "+ label map) or the R2M authors' .hdf5 + label map. Keeps scores of at least MIN_SCORE (0.3), "
+    "with images and categories), Open Images boxes (.csv + label map), a table of labels or "
+    "keywords of whole images (.csv, .tsv) or the R2M authors' .hdf5 + label map. Keeps scores of "
+    "at least MIN_SCORE (0.3), "
     "multiplied by WEIGHT (1). Several files are merged; a classifier's whole-image labels are "
     f"recognized. {BOX_HELP}",
     required=True,

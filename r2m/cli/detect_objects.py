@@ -39,7 +39,8 @@ _DETECTOR = define_text(
     "extra [keras_hub]), classifier:NAME (EfficientNetLite2, or one of keras.applications) or "
     "zero_shot:PRESET (CLIP or SigLIP of KerasHub), which label whole images. To convert "
     "results: coco:FILE[+JSON] (the JSON with images and categories of a plain list), "
-    "open_images:CSV, hdf5:FILE (of the R2M authors' script), each with "
+    "open_images:CSV, hdf5:FILE (of the R2M authors' script), labels:TABLE (CSV or TSV with "
+    "columns of images and labels), each with "
     f"[,boxes=FORMAT][,scores=percent][,sizes=FILE]. {BOX_HELP}",
     required=True,
     group=MODEL,
@@ -51,7 +52,7 @@ _LABEL_MAP = define_text(
     "label_map",
     None,
     "Names of the classes the detector was trained with: .pbtxt, .json with COCO categories, .csv "
-    "or one name per line. Required for all kinds except coco.",
+    "or one name per line. Required for all kinds except coco and labels.",
     group=MODEL,
     value="FILE",
 )
