@@ -248,7 +248,7 @@ def _item(
     concept_scores = map(float, example.get("concept_scores", ()))
     return GalleryItem(
         image_id=name,
-        image=example["image"],
+        image=example["image"] or None,
         captions=captions_of_row(row, {"cider": scores.per_image.get("cider", {}).get(name)}),
         concepts=list(zip(words, concept_scores, strict=True))[::-1],
         references=example["texts"],
