@@ -124,12 +124,14 @@ class ModelInput:
             record_kind: `captions` or `images`.
             available: columns of the given records, some of which are missing.
         """
+        with_pictures = "image" in available
         if record_kind == "images":
-            return "build them with --backbone, or train with image.source=pixels"
+            pictures = ", or train with image.source=pixels" if with_pictures else ""
+            return f"build them with --images=FOLDER and --backbone{pictures}"
         pictures = ", or train on their pictures with --config.image.source=pixels"
         return (
             "build them with --backbone (and --store_grid) or with --features"
-            f"{pictures if 'image' in available else ''}"
+            f"{pictures if with_pictures else ''}"
         )
 
 

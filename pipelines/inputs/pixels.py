@@ -89,9 +89,11 @@ class Pixels(ModelInput):
 
     def advice(self, record_kind: str, available: Collection[str]) -> str:
         """Returns how to build records with pictures."""
-        del available
         if record_kind == "images":
-            return "build them with --store_pixels, or train with image.source=features"
+            features = any(name.endswith("_feature") for name in available)
+            return "build them with --images=FOLDER and --store_pixels" + (
+                ", or train with image.source=features" if features else ""
+            )
         return "build them with --images and without --nostore_pixels"
 
 

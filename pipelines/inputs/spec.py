@@ -110,9 +110,9 @@ class InputSpec:
                         f"image.source=pixels needs; {advice}"
                     )
                 others = [name for name in available if name.endswith("_feature")]
+                found = f", only {', '.join(others)}" if others else ""
                 raise InputError(
-                    f"{records.folder}: these records have no {column}, only "
-                    f"{', '.join(others) or records.kind}; {advice}"
+                    f"{records.folder}: these records have no {column}{found}; {advice}"
                 )
 
     def assemble(self, rows: Rows) -> Batch:

@@ -45,9 +45,10 @@ _LABEL_MAP = define_texts(
     "label_map",
     None,
     "Classes of the detector that is run on the images: a TensorFlow label map (.pbtxt), one "
-    "name per line, CSV id,name, or JSON with COCO categories; `colors` for the colors that "
-    "r2m-detect-objects --detector=colors:FILE finds. They decide which words are concepts. "
-    "Repeat the flag for several detectors.",
+    "name per line, CSV id,name, or JSON with COCO categories; a table of labels (CSV, TSV), as "
+    "for --detections of r2m-build-images; or `colors` for the colors that r2m-detect-objects "
+    "--detector=colors:FILE finds. They decide which words are concepts. Repeat the flag for "
+    "several detectors.",
     required=True,
     group=INPUT,
     value="FILE",

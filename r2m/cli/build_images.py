@@ -1,9 +1,14 @@
-"""Builds `images` records: pictures with the concepts that detectors found in them.
+"""Builds `images` records: pictures with the concepts that detectors found in them, or concepts.
 
     r2m-build-images --images=raw/flickr8k/images --corpora=records/corpora/coco \\
         --detections=raw/flickr8k/detections.json --detections=raw/flickr8k/tags.json,0.2 \\
         --split=train=train.txt --split=val=val.txt --references=captions.token.txt \\
         --output=records/images/flickr8k
+
+    r2m-build-images --corpora=records/corpora/reports --detections=keywords.csv \\
+        --split=val=val.txt --references=reports.csv --output=records/images/reports
+
+The second command reads no image files: its records contain concepts and references only.
 """
 
 from __future__ import annotations
@@ -23,7 +28,12 @@ from r2m.cli.value_flags import define_choice, define_list, define_switch, defin
 from tfrecords.formats.detections.box_formats import BOX_HELP
 
 _IMAGES = define_text(
-    "images", None, "Folder with the image files.", required=True, group=INPUT, value="FOLDER"
+    "images",
+    None,
+    "Folder with the image files. Default: no files are read; the images are those of --split, or "
+    "else of --detections, and records have no pixels and no features.",
+    group=INPUT,
+    value="FOLDER",
 )
 _CORPORA = define_text(
     "corpora",
@@ -38,8 +48,9 @@ _DETECTIONS = define_texts(
     None,
     "FILE[+FILE][,MIN_SCORE[,WEIGHT]], and any of ,boxes=FORMAT ,scores=percent ,sizes=FILE: "
     "detections. A folder of r2m-detect-objects, COCO results (.json; a plain list + the JSON "
-    "with images and categories), Open Images boxes (.csv "
-    "+ label map) or the R2M authors' .hdf5 + label map. Keeps scores of at least MIN_SCORE (0.3), "
+    "with images and categories), Open Images boxes (.csv + label map), a table of labels or "
+    "keywords of whole images (.csv, .tsv) or the R2M authors' .hdf5 + label map. Keeps scores of "
+    "at least MIN_SCORE (0.3), "
     "multiplied by WEIGHT (1). Several files are merged; a classifier's whole-image labels are "
     f"recognized. {BOX_HELP}",
     required=True,
@@ -103,6 +114,11 @@ _SAME_NAME = [
     "keep_images_without_concepts",
     *("store_grid", "store_pixels"),
 ]
+# Flags that have no effect without image files.
+_OF_FILES = (
+    *("backbone", "weights", "image_size", "alpha", "batch_size", "short_side", "average_mirrored"),
+    *("dtype", "views", "view_area", "view_mirror", "store_grid", "recursive", "max_megapixels"),
+)
 
 
 def main(argv: Sequence[str]) -> int | None:
@@ -112,9 +128,10 @@ def main(argv: Sequence[str]) -> int | None:
 
     if flags.FLAGS["reference_splits"].present and not _REFERENCES.value:
         raise app.UsageError("--reference_splits requires --references=FILE")
+    _check_files()
     records = build_images(
         ImagesOptions(
-            images=Path(_IMAGES.value),
+            images=Path(_IMAGES.value) if _IMAGES.value else None,
             corpora=Path(_CORPORA.value),
             detections=tuple(DetectionSource.parse(text) for text in _DETECTIONS.value),
             references=Path(_REFERENCES.value) if _REFERENCES.value else None,
@@ -126,6 +143,17 @@ def main(argv: Sequence[str]) -> int | None:
     )
     print_records(records)
     return 0
+
+
+def _check_files() -> None:
+    """Raises a UsageError for flags of image files without --images."""
+    given = [name for name in _OF_FILES if flags.FLAGS[name].present]
+    stores = flags.FLAGS["store_pixels"]
+    given += ["store_pixels"] if stores.present and stores.value else []
+    if given and not _IMAGES.value:
+        raise app.UsageError(
+            f"--{given[0]} reads the image files: give their folder, --images=FOLDER"
+        )
 
 
 console = partial(run, main)

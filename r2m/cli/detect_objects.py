@@ -44,7 +44,8 @@ _DETECTOR = define_text(
     "colors:FILE[,MIN_SCORE], which names the colors of the largest objects in a file of "
     "detections; each score is a share of pixels. To convert "
     "results: coco:FILE[+JSON] (the JSON with images and categories of a plain list), "
-    "open_images:CSV, hdf5:FILE (of the R2M authors' script), each with "
+    "open_images:CSV, hdf5:FILE (of the R2M authors' script), labels:TABLE (CSV or TSV with "
+    "columns of images and labels), each with "
     f"[,boxes=FORMAT][,scores=percent][,sizes=FILE]. {BOX_HELP}",
     required=True,
     group=MODEL,
@@ -56,7 +57,7 @@ _LABEL_MAP = define_text(
     "label_map",
     None,
     "Names of the classes the detector was trained with: .pbtxt, .json with COCO categories, .csv "
-    "or one name per line. Required for all kinds except coco and colors.",
+    "or one name per line. Required for all kinds except coco, labels and colors.",
     group=MODEL,
     value="FILE",
 )

@@ -273,7 +273,7 @@ def _item(
     name = example["image_id"]
     return GalleryItem(
         image_id=name,
-        image=example["image"],
+        image=example["image"] or None,
         captions=captions_of_row(row, {"cider": scores.per_image.get("cider", {}).get(name)}),
         concepts=concepts,
         references=example["texts"],

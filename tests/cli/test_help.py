@@ -167,7 +167,7 @@ MISTAKES = {
     "r2m-runs --json true": "unexpected argument 'true': a switch is given as --NAME or --noNAME",
     "r2m-runs --json=x": "flag --json=x: must be true or false",
     "r2m-build-images --helpxml": "unknown flag --helpxml; did you mean --help?",
-    "r2m-build-images": "--images, --corpora and --detections are required",
+    "r2m-build-images": "--corpora and --detections are required",
     "r2m-train-xe --workdir=x": "--config is required",
     "r2m-train-xe --config.seed=1": "--config.seed changes a setting of --config, which is missing",
     "r2m-score --tokenizer=ptb_pyton": "flag --tokenizer=ptb_pyton: must be one of auto, ptb, ptb_"

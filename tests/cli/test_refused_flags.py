@@ -38,6 +38,18 @@ from forked_processes import run_forked
             "error: --view_mirror requires --views",
         ),
         (
+            ["build_images", "--corpora=a", "--detections=b", "--output=c", "--store_grid"],
+            "error: --store_grid reads the image files: give their folder, --images=FOLDER",
+        ),
+        (
+            ["build_images", "--corpora=a", "--detections=b", "--output=c", "--norecursive"],
+            "error: --recursive reads the image files: give their folder, --images=FOLDER",
+        ),
+        (
+            ["build_images", "--corpora=a", "--detections=b", "--output=c", "--store_pixels"],
+            "error: --store_pixels reads the image files: give their folder, --images=FOLDER",
+        ),
+        (
             ["caption", "--run=a", "--run=b", "--images=c", "--output=d", "--ensemble_weights=1,0"],
             r"error: --ensemble_weights=1,0: '0' must be above 0",
         ),

@@ -20,14 +20,16 @@ class Tile(NamedTuple):
     """A picture of the sheet and the text below it.
 
     Attributes:
-        picture: square picture, see `square`; None if it cannot be read.
+        picture: square picture, see `square`; None if there is none.
         text: text below the picture.
         soft: whether the text is gray, because no model generated it.
+        missing: text in the place of a picture that is None.
     """
 
     picture: Image.Image | None
     text: str
     soft: bool = False
+    missing: str = "picture cannot be read"
 
 
 def square(picture: Image.Image, boxes: Sequence[tuple[str, Box]] = ()) -> Image.Image:
@@ -106,7 +108,7 @@ def contact_sheet(tiles: Sequence[Tile]) -> bytes:
             tile = tiles[row * columns + column]
             if tile.picture is None:
                 draw.rectangle((left, top, left + _TILE - 1, top + _TILE - 1), fill=_FAINT)
-                draw.text((left + 12, top + 12), "picture cannot be read", font=font, fill=_INK)
+                draw.text((left + 12, top + 12), tile.missing, font=font, fill=_INK)
             else:
                 sheet.paste(tile.picture, (left, top))
             ink = _SOFT if tile.soft else _INK

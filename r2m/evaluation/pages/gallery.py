@@ -43,6 +43,7 @@ class _SheetText(NamedTuple):
     text: str
     soft: bool
     boxes: tuple[tuple[str, Box], ...]
+    missing: str
 
 
 def write_gallery(
@@ -60,8 +61,8 @@ def write_gallery(
 ) -> Path:
     """Writes `index.html` with all items and `gallery.png` with up to 24 of them.
 
-    An unreadable picture gets an empty frame with a note. Data and pictures of the page are in
-    `index.files`, named by number, so that image names never become paths.
+    A missing or unreadable picture gets an empty frame with a note. Data and pictures of the page
+    are in `index.files`, named by number, so that image names never become paths.
 
     Args:
         folder: output folder; created if it does not exist.
@@ -166,14 +167,15 @@ def _write_picture(folder: Path, number: int, thumbnail: Thumbnail) -> str:
 def _sheet_text(item: GalleryItem) -> _SheetText:
     """Returns the text below a picture of the contact sheet; references are marked as such."""
     boxes = tuple(item.boxes)
+    missing = "no picture" if item.image is None else "picture cannot be read"
     if item.captions:
-        return _SheetText(item.captions[0].text, False, boxes)
+        return _SheetText(item.captions[0].text, False, boxes, missing)
     if item.references:
         count = len(item.references)
         which = f"reference 1 of {count}" if count > 1 else "reference"
-        return _SheetText(f"{which}: {item.references[0]}", True, boxes)
+        return _SheetText(f"{which}: {item.references[0]}", True, boxes, missing)
     words = ", ".join(dict.fromkeys(word for word, _ in item.concepts))
-    return _SheetText(words or item.image_id, True, boxes)
+    return _SheetText(words or item.image_id, True, boxes, missing)
 
 
 def _tiles(folder: Path, rows: list[dict[str, Any]], texts: list[_SheetText]) -> list[Tile]:
@@ -181,5 +183,5 @@ def _tiles(folder: Path, rows: list[dict[str, Any]], texts: list[_SheetText]) ->
     for place in sorted(spread(len(rows), _SHEET_MOST)):
         url, text = rows[place].get("picture"), texts[place]
         picture = None if url is None else square(read_picture(folder, url), text.boxes)
-        tiles.append(Tile(picture, text.text, text.soft))
+        tiles.append(Tile(picture, text.text, text.soft, text.missing))
     return tiles

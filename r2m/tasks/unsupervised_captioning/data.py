@@ -200,7 +200,13 @@ def require_images(data: Data, spec: StageSpec) -> Records:
             "--split=val=FILE"
         )
     if not spec.rewards:
-        data.image_inputs.check(data.images)
+        try:
+            data.image_inputs.check(data.images)
+        except InputError as error:
+            raise InputError(
+                f"stage {spec.name} is trained on images: {error}. Stages xe and xe_rec are "
+                "trained on sentences alone"
+            ) from error
     return data.images
 
 

@@ -42,10 +42,10 @@ from tfrecords.core.segmentation import UnspacedText, check_segmenter
 from tfrecords.core.shards import ShardJob, Skip, describe_skips
 from tfrecords.core.vocabulary import END, START, Vocabulary, build_vocabulary
 from tfrecords.core.writer import describe_counts, write_build
+from tfrecords.formats.detections.labels_table import read_class_names
 from tfrecords.formats.text.reading import plan_parts
 from tfrecords.formats.text.sources import TextPart, TextSource, open_utf8, read_head
 from tfrecords.language.concepts import DEFAULT_TABLES, ConceptDictionary, build_concept_dictionary
-from tfrecords.language.label_maps import read_label_map
 from tfrecords.language.plurals import plural_of
 from tfrecords.language.tokenization import normalize
 
@@ -65,7 +65,8 @@ class CorporaOptions(BuildOptions):
 
     Attributes:
         sources: files, folders or data sets with sentences.
-        label_maps: files with the class names of the detectors that will be used on the images.
+        label_maps: files with the class names of the detectors that will be used on the images,
+            or tables of labels of the images.
         synonyms: tables of caption words for these classes; the shipped ones by default.
         min_count: minimum count of a word in the vocabulary; concepts are always included.
         min_words: minimum number of words in a sentence (without markers).
@@ -134,7 +135,7 @@ def build_corpora(options: CorporaOptions, progress: bool = True) -> Records:
     # The files of folders and data sets are listed once, here.
     files = [file for parts in planned for file in dict.fromkeys((p.path, p.form) for p in parts)]
     dictionary = build_concept_dictionary(
-        [read_label_map(path) for path in options.label_maps],
+        [read_class_names(path) for path in options.label_maps],
         options.synonyms,
         options.segmenter or "words",
     )

@@ -7,11 +7,11 @@ A detector runs on the images, or published results are imported:
 | `frozen_graph:FILE`, `saved_model:FOLDER`, `keras_hub:PRESET` | see `tfrecords.detectors` |
 | `classifier:NAME` | labels of the whole image, see `tfrecords.detectors` |
 | `colors:FILE[,MIN_SCORE]` | colors of the objects in a file of detections |
-| `coco:FILE[+JSON]`, `open_images:FILE`, `hdf5:FILE` | see `tfrecords.formats.detections.reading` |
+| `coco:FILE[+JSON]`, `open_images:FILE`, `hdf5:FILE`, `labels:FILE` | files of results, see `tfrecords.formats.detections.reading` |
 
 A FILE may be followed by `,boxes=FORMAT`, `,scores=percent` and `,sizes=FILE`, see
 `tfrecords.formats.detections.box_formats`.
-"""
+"""  # noqa: E501 - a table row cannot be broken
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ from tfrecords.pictures.image_folders import list_images
 from tfrecords.pictures.image_names import ALL_IMAGES_SPLIT, read_split_lists
 from tfrecords.pictures.name_index import NameIndex
 
-IMPORTS = ("coco", "open_images", "hdf5")
+IMPORTS = ("coco", "open_images", "hdf5", "labels")
+# Kinds whose files contain the names of the classes.
+_WITH_CLASSES = ("coco", "labels")
 COLORS = "colors"
 
 
@@ -64,7 +66,8 @@ class DetectionsOptions(ImageBuildOptions):
     Attributes:
         detector: `KIND:MODEL` of the table above.
         images: folder with the image files; None for imported results.
-        label_map: names of the classes; None for `coco`, whose files contain them, and `colors`.
+        label_map: names of the classes; None for `coco` and `labels`, whose files contain them, and
+            for `colors`.
         min_score: minimum score of an object.
         max_detections: maximum number of objects per image; the highest scores are kept.
         batch_size: images per step, if the detector accepts batches.
@@ -183,11 +186,11 @@ def _check(options: DetectionsOptions) -> tuple[str, str]:
         raise InputError(f"{kind} imports results and reads no images: leave images out")
     if kind not in IMPORTS and options.images is None:
         raise InputError(f"detector {kind} needs the folder of images")
-    if kind == "coco" and options.label_map is not None:
-        raise InputError("coco files contain the class names: leave label_map out")
+    if kind in _WITH_CLASSES and options.label_map is not None:
+        raise InputError(f"{kind} files contain the class names: leave label_map out")
     if kind == COLORS and options.label_map is not None:
         raise InputError("colors have fixed names: leave label_map out")
-    if kind not in ("coco", COLORS) and options.label_map is None:
+    if kind not in (*_WITH_CLASSES, COLORS) and options.label_map is None:
         raise InputError(
             f"{kind} has only numbers or codes of classes: give the label_map of the detector, "
             "for example mscoco_label_map.pbtxt or an annotation file of COCO"

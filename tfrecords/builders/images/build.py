@@ -1,8 +1,7 @@
-"""Builder of `images` records: pictures with their detected concepts."""
+"""Builder of `images` records: pictures with their detected concepts, or the concepts alone."""
 
 from __future__ import annotations
 
-import json
 import random
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -27,12 +26,22 @@ from tfrecords.builders.images.image_references import (
     read_image_references,
     with_caption,
 )
-from tfrecords.builders.images.shard_jobs import ImageEntry, ImageShardJob, record_features
+from tfrecords.builders.images.shard_jobs import (
+    ConceptShardJob,
+    ImageEntry,
+    ImageShardJob,
+    record_features,
+)
 from tfrecords.core.errors import InputError
 from tfrecords.core.name_examples import describe_available, describe_names
 from tfrecords.core.records import CONCEPTS, VOCABULARY, Records, open_records
-from tfrecords.core.shards import Skip, describe_skips
-from tfrecords.formats.detections.image_concepts import ConceptOrder, ImageConcept, image_concepts
+from tfrecords.core.shards import ShardJob, Skip, describe_skips
+from tfrecords.formats.detections.image_concepts import (
+    ConceptOrder,
+    ImageConcept,
+    image_concepts,
+    read_concepts,
+)
 from tfrecords.formats.detections.reading import DetectionSource, ImageDetections, read_detections
 from tfrecords.language.concepts import ConceptDictionary
 from tfrecords.language.unlikely_pairs import (
@@ -47,7 +56,8 @@ from tfrecords.pictures.feature_options import (
     recorded_views,
 )
 from tfrecords.pictures.image_files import ImageFolder
-from tfrecords.pictures.image_folders import list_images
+from tfrecords.pictures.image_folders import ListedImages, list_images
+from tfrecords.pictures.image_names import ALL_IMAGES_SPLIT, read_split_lists
 
 if TYPE_CHECKING:
     from tfrecords.core.vocabulary import Vocabulary
@@ -58,8 +68,10 @@ class ImagesOptions(FeatureBuildOptions):
     """Options of `build_images`.
 
     Attributes:
-        images: folder with the image files.
-        detections: results of a detector or classifier on the images.
+        images: folder with the image files. None reads no files: the images are those of the lists
+            in `splits`, or else those of the detections, and records have neither pixels nor
+            features.
+        detections: results of a detector or classifier on the images, or tables of their labels.
         corpora: folder of `corpora` records with the vocabulary and the concepts.
         max_concepts: maximum number of concepts per image.
         concept_order: see `image_concepts`.
@@ -72,11 +84,11 @@ class ImagesOptions(FeatureBuildOptions):
         reference_splits: the splits whose records get references. By default training images get
             none: they must not be paired with text.
         keep_images_without_concepts: keeps them in all splits except `train`.
-        store_pixels: stores the bytes of the image files.
+        store_pixels: stores the bytes of the image files, if there are any.
         seed: seed of the order of the training images.
     """
 
-    images: Path
+    images: Path | None = None
     detections: tuple[DetectionSource, ...]
     corpora: Path
     name: str = "images"
@@ -99,9 +111,10 @@ def build_images(options: ImagesOptions, progress: bool = True) -> Records:
     in ascending order of scores), `concept_scores` float32 [K], `concept_counts` int64 [K], `boxes`
     float32 [K, 4] (ymin, xmin, ymax, xmax in 0..1 of the upright image, the box with the highest
     score per concept) and `texts` string [S]. It also has `image` (the file's bytes; PNG if
-    TensorFlow does not decode the file's format) unless omitted. With a backbone it has
-    `global_feature` and optionally `grid_feature`, little-endian [D] and [gh, gw, D] in
-    `options.feature_dtype` of the manifest (float16), as one byte string (`tf.io.decode_raw`).
+    TensorFlow does not decode the file's format) unless omitted or without a folder `images`; then
+    `image_id` is the name in the lists or the detections. With a backbone it has `global_feature`
+    and optionally `grid_feature`, little-endian [D] and [gh, gw, D] in `options.feature_dtype` of
+    the manifest (float16), as one byte string (`tf.io.decode_raw`).
 
     Unreadable images and training images without a concept are skipped and listed in the manifest.
 
@@ -120,7 +133,7 @@ def build_images(options: ImagesOptions, progress: bool = True) -> Records:
     corpora = open_records(options.corpora, kind="corpora")
     vocabulary = corpora.vocabulary()
     concepts_file = options.corpora / CONCEPTS
-    dictionary, counts = _read_concepts(concepts_file, vocabulary)
+    dictionary, counts = read_concepts(concepts_file, vocabulary)
     allowed = {w for w in dictionary.words if counts.get(w, 0) >= options.min_concept_count}
     if not allowed:
         raise InputError(
@@ -128,14 +141,17 @@ def build_images(options: ImagesOptions, progress: bool = True) -> Records:
             f"{options.corpora}: lower min_concept_count"
         )
     unlikely = read_unlikely_pairs(corpora, dictionary, options.min_pair_sentences)
-    listed = list_images(options.images, options.splits, recursive=options.recursive)
+    listed = _listed_images(options)
     skipped, dropped = list(listed.skipped), Counter(listed.passed_over)
-    wanted = {name for files in listed.splits.values() for name in files}
-    images = open_images(options, options.images, wanted)
+    wanted = _names(listed)
     converted: Counter[str] = Counter()
     detections = read_detections(
-        options.detections, names=wanted, dropped=dropped, converted=converted
+        options.detections, names=wanted or None, dropped=dropped, converted=converted
     )
+    if not wanted:
+        listed = ListedImages({ALL_IMAGES_SPLIT: sorted(detections)})
+        wanted = _names(listed)
+    images = open_images(options, options.images, wanted) if options.images else None
     concepts = _concepts_of_images(options, dictionary, allowed, unlikely, detections, dropped)
     references = _references(options, listed.splits, wanted)
     entries: dict[str, list[ImageEntry]] = {}
@@ -147,7 +163,7 @@ def build_images(options: ImagesOptions, progress: bool = True) -> Records:
     _log_concepts(entries)
 
     sources = [
-        options.images,
+        *filter(None, [options.images]),
         *(file for source in options.detections for file in source.files),
         options.corpora / VOCABULARY,
         concepts_file,
@@ -166,7 +182,7 @@ def build_images(options: ImagesOptions, progress: bool = True) -> Records:
             for split, rows in entries.items()
         },
         features=lambda: record_features(
-            extracted_shapes(options), options.features, pixels=options.store_pixels
+            extracted_shapes(options), options.features, pixels=_stores_pixels(options)
         ),
         recorded={
             **_recorded_options(options, wanted),
@@ -180,7 +196,7 @@ def build_images(options: ImagesOptions, progress: bool = True) -> Records:
         },
         skipped=skipped,
         dropped=dropped,
-        if_empty=lambda: describe_available([options.images]),
+        if_empty=lambda: describe_available([*filter(None, [options.images])]),
         converted=converted,
     )
 
@@ -193,33 +209,30 @@ def _check(options: ImagesOptions) -> None:
         )
     if options.concept_order not in ("score", "class_id"):
         raise InputError(f"concept_order={options.concept_order!r}; known: score, class_id")
+    if options.images is None and (options.backbone or options.store_grid):
+        raise InputError("a backbone and store_grid require image files: give images, their folder")
     check_backbone(options)
     check_views(options.features, options.backbone, options.splits)
-    if not options.store_pixels and options.backbone is None:
-        raise InputError("records need pixels or features: store at least one of them")
+    if options.images and not options.store_pixels and options.backbone is None:
+        raise InputError(
+            "records need pixels or features: store at least one of them, or leave images out to "
+            "store concepts only"
+        )
 
 
-def _read_concepts(path: Path, vocabulary: Vocabulary) -> tuple[ConceptDictionary, dict[str, int]]:
-    """Reads the dictionary and the number of sentences per concept; checks the vocabulary."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            f"cannot read {path}: {error}; build the corpus again with --overwrite"
-        ) from error
-    dictionary = ConceptDictionary.from_json(text, source=str(path))
-    counts = json.loads(text).get("counts")
-    if counts is None:
-        raise InputError(
-            f"{path} has no `counts` of the concepts: build the corpus again with --overwrite"
-        )
-    unknown = [word for word in dictionary.words if word not in vocabulary]
-    if unknown:
-        raise InputError(
-            f"{len(unknown)} concepts of {path} are not in the vocabulary next to it (first: "
-            f"{', '.join(unknown[:5])}): the two files are from different builds"
-        )
-    return dictionary, counts
+def _stores_pixels(options: ImagesOptions) -> bool:
+    return options.store_pixels and options.images is not None
+
+
+def _listed_images(options: ImagesOptions) -> ListedImages:
+    """Returns the images of each split; without a folder and lists, none."""
+    if options.images:
+        return list_images(options.images, options.splits, recursive=options.recursive)
+    return ListedImages(read_split_lists(options.splits))
+
+
+def _names(listed: ListedImages) -> set[str]:
+    return {name for files in listed.splits.values() for name in files}
 
 
 def _concepts_of_images(
@@ -273,7 +286,7 @@ def _entries(
     options: ImagesOptions,
     split: str,
     files: Sequence[str],
-    images: ImageFolder,
+    images: ImageFolder | None,
     found: Mapping[str, Sequence[ImageConcept]],
     references: Mapping[str, ImageReferences],
     with_texts: bool,
@@ -292,7 +305,7 @@ def _entries(
                 if name in found
                 else "the detections do not contain it"
             )
-            data = images.read(name)
+            data = images.read(name) if images else None
             none = Skip(name, "no_concept", f"{split}: {why}")
             skipped.append(data if isinstance(data, Skip) else none)
             continue
@@ -330,13 +343,17 @@ def _log_concepts(entries: Mapping[str, Sequence[ImageEntry]]) -> None:
 
 
 def _jobs(
-    options: ImagesOptions, images: ImageFolder, entries: Sequence[ImageEntry], *, views: bool
-) -> list[ImageShardJob]:
+    options: ImagesOptions,
+    images: ImageFolder | None,
+    entries: Sequence[ImageEntry],
+    *,
+    views: bool,
+) -> list[ShardJob]:
+    parts = spread(entries, options.shards)
+    if images is None:
+        return [ConceptShardJob(part) for part in parts]
     reading = extraction_of(options, views=views)
-    return [
-        ImageShardJob(images, part, reading, options.store_pixels)
-        for part in spread(entries, options.shards)
-    ]
+    return [ImageShardJob(images, part, reading, options.store_pixels) for part in parts]
 
 
 def _recorded_options(options: ImagesOptions, names: Collection[str]) -> dict[str, Any]:
@@ -363,10 +380,10 @@ def _recorded_options(options: ImagesOptions, names: Collection[str]) -> dict[st
             list(grid_shape(options.backbone, options.features)) if options.backbone else None
         ),
         "store_grid": options.store_grid,
-        "store_pixels": options.store_pixels,
+        "store_pixels": _stores_pixels(options),
         "max_pixels": options.max_pixels,
         "shards": options.shards,
         "seed": options.seed,
         "recursive": options.recursive,
-        **recorded_pictures(names),
+        **(recorded_pictures(names) if options.images else {}),
     }

@@ -1,4 +1,7 @@
-"""Records of `images` shards: reading, checks, encoding and optional features."""
+"""Records of `images` shards: reading, checks, encoding and optional features.
+
+Records of images without files contain only their concepts and references.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,8 @@ class ImageEntry:
     """One image to write.
 
     Attributes:
-        image_id: path relative to the folder of images.
+        image_id: path relative to the folder of images; without a folder, the name in the lists or
+            the detections.
         concepts: [K] concepts in ascending order of scores.
         concept_ids: [K] their ids in the vocabulary.
         texts: [S] reference captions.
@@ -60,34 +64,53 @@ class ImageShardJob:
         for item in self.extraction.read_images(self.images.read, names):
             if isinstance(item, Skip):
                 yield item
-            else:
-                yield self._record(self.entries[item.place], item.data, item.features)
+                continue
+            entry = self.entries[item.place]
+            pixels = {"image": item.data} if self.store_pixels else {}
+            yield _encode(entry, _upright(entry, item.data), {**item.features, **pixels})
 
-    def _record(self, entry: ImageEntry, data: bytes, extra: Mapping[str, FeatureValue]) -> bytes:
-        concepts = entry.concepts
-        values: dict[str, Any] = {
+
+@dataclass(frozen=True)
+class ConceptShardJob:
+    """Yields the records of some images whose files are not read.
+
+    Attributes:
+        entries: the images, in the order of the records.
+    """
+
+    entries: tuple[ImageEntry, ...]
+
+    def __call__(self) -> Iterator[ShardItem]:
+        """Encodes the images; their boxes stay as detected."""
+        for entry in self.entries:
+            yield _encode(entry, np.array([c.box for c in entry.concepts]).reshape(-1, 4), {})
+
+
+def _encode(entry: ImageEntry, boxes: np.ndarray, more: Mapping[str, FeatureValue]) -> bytes:
+    """Returns the record of an image with boxes [K, 4] and `more` features."""
+    concepts = entry.concepts
+    return encode_example(
+        {
             "image_id": entry.image_id,
             "source_id": entry.source_id,
             "concepts": np.array(entry.concept_ids, np.int64),
             "concept_scores": np.array([c.score for c in concepts], np.float32),
             "concept_counts": np.array([c.count for c in concepts], np.int64),
-            "boxes": _upright(entry, data),
+            "boxes": boxes.astype(np.float32),
             "texts": list(entry.texts) or np.array([], "S1"),
-            **extra,
+            **more,
         }
-        if self.store_pixels:
-            values["image"] = data
-        return encode_example(values)
+    )
 
 
 def _upright(entry: ImageEntry, data: bytes) -> np.ndarray:
-    """Returns the boxes of an image's concepts in its upright frame: float32 [K, 4]."""
+    """Returns the boxes of an image's concepts in its upright frame: float [K, 4]."""
     header = read_header(data)
     boxes = [
         boxes_as_shown(np.array([c.box]), header.orientation, c.image_size, header.stored_size)
         for c in entry.concepts
     ]
-    return np.concatenate([np.zeros((0, 4)), *boxes]).astype(np.float32)
+    return np.concatenate([np.zeros((0, 4)), *boxes])
 
 
 def record_features(

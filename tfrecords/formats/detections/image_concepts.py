@@ -1,14 +1,18 @@
-"""Concepts of an image: the caption words for its detected classes."""
+"""Concepts of an image: the caption words for its detected classes; and those of a corpus."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from tfrecords.core.errors import InputError
+from tfrecords.core.vocabulary import Vocabulary
 from tfrecords.formats.detections.reading import DetectionSource, ImageDetections
 from tfrecords.language.concepts import ConceptDictionary
 from tfrecords.language.unlikely_pairs import NO_PAIRS, UnlikelyPairs, keep_likely
@@ -36,6 +40,41 @@ class ImageConcept:
     count: int
     box: tuple[float, float, float, float]
     image_size: tuple[int, int] = (0, 0)
+
+
+def read_concepts(path: Path, vocabulary: Vocabulary) -> tuple[ConceptDictionary, dict[str, int]]:
+    """Reads the concepts of a corpus.
+
+    Args:
+        path: `concepts.json` of `corpora` records.
+        vocabulary: their vocabulary.
+
+    Returns:
+        The dictionary, and the number of sentences per concept.
+
+    Raises:
+        InputError: the file is missing, malformed or of an earlier version, or a concept is not in
+            the vocabulary.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"cannot read {path}: {error}; build the corpus again with --overwrite"
+        ) from error
+    dictionary = ConceptDictionary.from_json(text, source=str(path))
+    counts = json.loads(text).get("counts")
+    if counts is None:
+        raise InputError(
+            f"{path} has no `counts` of the concepts: build the corpus again with --overwrite"
+        )
+    unknown = [word for word in dictionary.words if word not in vocabulary]
+    if unknown:
+        raise InputError(
+            f"{len(unknown)} concepts of {path} are not in the vocabulary next to it (first: "
+            f"{', '.join(unknown[:5])}): the two files are from different builds"
+        )
+    return dictionary, counts
 
 
 def image_concepts(

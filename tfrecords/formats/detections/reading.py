@@ -5,6 +5,7 @@
 | `records` | a folder | `detections` records of `r2m-detect-objects` |
 | `coco` | `.json` | COCO results or annotations; a plain list with the JSON of its `images` |
 | `open_images` | `.csv` | boxes of Open Images, with the class descriptions or a label map |
+| `labels` | `.csv`, `.tsv` without boxes | a table of labels of whole images, see `labels_table` |
 | `hdf5` | `.h5`, `.hdf5` | output of the R2M authors' detector script, with its label map |
 
 Each format has its own module. All readers yield `ImageBoxes`, and raise an error at the end of a
@@ -26,11 +27,18 @@ from tfrecords.core.missing_paths import describe_missing
 from tfrecords.core.records import MANIFEST
 from tfrecords.core.text_files import normalize_name
 from tfrecords.formats.detections.box_formats import AS_EXPECTED, BoxOptions, split_box_options
+from tfrecords.formats.detections.labels_table import has_labels, read_labels
 from tfrecords.language.label_maps import read_label_map
 from tfrecords.pictures.boxes import Detections, ImageBoxes
 from tfrecords.pictures.name_index import NameIndex
 
-_KIND_OF_SUFFIX = {".json": "coco", ".csv": "open_images", ".h5": "hdf5", ".hdf5": "hdf5"}
+_KIND_OF_SUFFIX = {
+    ".json": "coco",
+    ".csv": "open_images",
+    ".tsv": "labels",
+    ".h5": "hdf5",
+    ".hdf5": "hdf5",
+}
 _NEEDS_LABELS = ("open_images", "hdf5")
 
 # Published boxes are rounded: a box with a smaller margin than this is the whole image.
@@ -137,10 +145,11 @@ def parse_files(text: str) -> tuple[Path, Path | None]:
 
 
 def kind_of(path: Path) -> str:
-    """Returns the kind of a file of detections, by its name.
+    """Returns the kind of a file of detections, by its name and, for `.csv`, its first row.
 
     Raises:
         InputError: the name fits no kind.
+        OSError: a `.csv` cannot be read.
     """
     kind = "records" if path.is_dir() else _KIND_OF_SUFFIX.get(path.suffix.lower())
     if kind is None:
@@ -148,6 +157,8 @@ def kind_of(path: Path) -> str:
             f"{path} is not a known file of detections: expected {', '.join(_KIND_OF_SUFFIX)} "
             "or a folder of detections records"
         )
+    if kind == "open_images" and has_labels(path):
+        return "labels"
     return kind
 
 
@@ -174,10 +185,10 @@ def read_boxes(
     for file in filter(None, (path, companion, options.sizes)):
         if not file.exists():
             raise InputError(f"there is no file of detections {file}{describe_missing(file)}")
-    kind = kind or kind_of(path)
-    if kind in _NEEDS_LABELS and companion is None:
-        raise InputError(f"{path} has no class names: give the label map too (FILE+LABELS)")
     try:
+        kind = kind or kind_of(path)
+        if kind in _NEEDS_LABELS and companion is None:
+            raise InputError(f"{path} has no class names: give the label map too (FILE+LABELS)")
         if kind == "records":
             from tfrecords.formats.detections.detection_records import read_detection_records
 
@@ -192,6 +203,10 @@ def read_boxes(
             from tfrecords.formats.detections.coco_boxes import read_coco
 
             yield from read_coco(path, companion, options, converted)
+        elif kind == "labels":
+            if companion is not None:
+                raise InputError(f"{path} contains names of classes: leave +{companion} out")
+            yield from read_labels(path, options, converted)
         elif kind == "open_images" and companion:
             from tfrecords.formats.detections.open_images import read_open_images
 

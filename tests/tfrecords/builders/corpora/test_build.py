@@ -92,6 +92,15 @@ def content(folder: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "manifest.json"}
 
 
+def test_labels_of_images_are_concepts(raw: Path) -> None:
+    (raw / "labels.csv").write_text("image,labels\na.jpg,dog;School Bus\nb.jpg,dog\n")
+    records = build_corpora(options(raw, label_maps=[raw / "labels.csv"]), progress=False)
+    concepts = json.loads((records.folder / "concepts.json").read_text())
+    assert concepts["words"] == ["bus", "dog"]
+    assert concepts["classes"] == {"dog": ["dog"], "school bus": ["bus"]}
+    assert min(concepts["counts"].values()) > 100
+
+
 def test_records_say_what_the_sentences_say(raw: Path) -> None:
     records = build_corpora(options(raw), progress=False)
     assert records.kind == "corpora"

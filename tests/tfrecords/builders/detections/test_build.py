@@ -289,6 +289,17 @@ def test_open_images_and_hdf5_are_taken_over(
         assert set(images_of(records)) == names
 
 
+def test_tables_of_labels_are_taken_over(taken_over: DetectionsOptions, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("image,labels\na.jpg,sea;ship\nb.jpg,\n")
+    change: dict[str, Any] = {"detector": f"labels:{tmp_path / 't.csv'}"}
+    images = images_of(build(replace(taken_over, **change)))
+    assert {name: set(image.found.class_names) for name, image in images.items()} == {
+        "a.jpg": {"sea", "ship"}, "b.jpg": set(),
+    }  # fmt: skip
+    with pytest.raises(InputError, match="labels files contain the class names: leave label_map"):
+        build(replace(taken_over, **change, label_map=tmp_path / "t.csv"))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -102,9 +102,11 @@ def test_sources_of_several_kinds_merge(tmp_path: Path, labels: Path) -> None:
 
 
 def test_kinds_of_files(tmp_path: Path) -> None:
-    assert [kind_of(Path(p)) for p in ("a.json", "a.CSV", "a.h5", "a.hdf5")] == [
-        *("coco", "open_images", "hdf5", "hdf5")
+    assert [kind_of(Path(p)) for p in ("a.json", "a.tsv", "a.h5", "a.hdf5")] == [
+        *("coco", "labels", "hdf5", "hdf5")
     ]
+    assert kind_of(write_csv(tmp_path / "a.CSV")) == "open_images"
+    assert kind_of(write_csv(tmp_path / "a.CSV", header="image,labels")) == "labels"
     assert kind_of(tmp_path) == "records"
     (tmp_path / "a.xml").write_text("")
     with pytest.raises(InputError, match=r"expected \.json, \.csv"):
