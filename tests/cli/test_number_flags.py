@@ -44,13 +44,14 @@ print(json.dumps(found))
 # fractions.
 AT_ZERO = {
     "seed", "gallery_seed", "show", "min_concept_count", "min_pair_sentences",
-    "length_normalization", "sharpness",
+    "length_normalization", "sharpness", "agreement",
     "likelihood", "min_score", "max_unknown_fraction", "validation_fraction", "diversity",
     "min_length", "sampling_seed", "views", "image_text", "nearest_captions",
     "max_wait_ms", "serve --port", "app --port", "model_version",
 }  # fmt: skip
 FRACTIONS = {
     "alpha", "length_normalization", "sharpness", "likelihood", "min_score", "timeout",
+    "agreement", "fraction",
     "max_unknown_fraction", "validation_fraction", "requests_per_second", "diversity",
     "temperature", "top_p", "view_area", "image_text",
     "max_wait_ms", "max_request_megabytes", "max_upload_megabytes", "timeout_seconds",

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
-from tests.tfrecords.builders.features.test_regions import detections_file
 
 from pipelines import caption_batches
 from pipelines.captions import open_captions
@@ -20,6 +19,7 @@ from pipelines.inputs.spec import InputSpec
 from r2m.inference.captioner_image_inputs import captioner_image_reader
 from r2m.inference.captioner_inputs import FEATURES_FILE, TrainedInputs, features_file
 from r2m.inference.loaded_captioner import LoadedCaptioner
+from tests.tfrecords.formats.detections.test_regions import detections_file
 from tfrecords.builders.captions.build import CaptionsOptions, build_captions
 from tfrecords.builders.features.build import FeatureRecordsOptions, build_features
 from tfrecords.core.errors import InputError

@@ -38,7 +38,9 @@ def _shown(page: Path, profile: Path) -> str:
     done = subprocess.run(
         [
             *(str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu"),
-            *(f"--user-data-dir={profile}", "--virtual-time-budget=3000"),
+            *(f"--user-data-dir={profile}", "--virtual-time-budget=10000"),
+            # On a busy machine virtual time would end before the first frame was drawn.
+            "--run-all-compositor-stages-before-draw",
             *("--window-size=1200,900", "--dump-dom", page.as_uri()),
         ],
         capture_output=True,

@@ -305,7 +305,7 @@ def test_tables_of_labels_are_taken_over(taken_over: DetectionsOptions, tmp_path
     [
         (
             {"detector": "yolo:x"},
-            "kinds frozen_graph, saved_model, keras_hub, classifier, zero_shot, coco",
+            "kinds frozen_graph, saved_model, keras_hub, classifier, zero_shot, colors, coco",
         ),
         ({"crops": 5}, "crops=5 must be one of 1, 5, above 1 only for classifier and zero_shot"),
         ({"crops": 3}, "crops=3 must be one of 1, 5"),
