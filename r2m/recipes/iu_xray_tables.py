@@ -60,6 +60,10 @@ _CLASSES = {
     "surgical instruments": "clip",
     "technical quality of image unsatisfactory": "limited",
     "thoracic vertebrae": "spine",
+    # Rare labels, of parts of the body that all reports mention.
+    **dict.fromkeys(
+        ("abdomen", "adipose tissue", "funnel chest", "heart", "mediastinum", "trachea"), "-"
+    ),
 }
 _WORDS = {
     "calcification": "calcified",

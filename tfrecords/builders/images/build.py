@@ -106,15 +106,15 @@ class ImagesOptions(FeatureBuildOptions):
 def build_images(options: ImagesOptions, progress: bool = True) -> Records:
     """Writes the records of a set of images.
 
-    Every record has `image_id` (the path relative to `images`), `source_id` (its number in the
-    source of the references as text; empty if it has none), `concepts` int64 [K] (vocabulary ids,
-    in ascending order of scores), `concept_scores` float32 [K], `concept_counts` int64 [K], `boxes`
-    float32 [K, 4] (ymin, xmin, ymax, xmax in 0..1 of the upright image, the box with the highest
-    score per concept) and `texts` string [S]. It also has `image` (the file's bytes; PNG if
-    TensorFlow does not decode the file's format) unless omitted or without a folder `images`; then
-    `image_id` is the name in the lists or the detections. With a backbone it has `global_feature`
-    and optionally `grid_feature`, little-endian [D] and [gh, gw, D] in `options.feature_dtype` of
-    the manifest (float16), as one byte string (`tf.io.decode_raw`).
+    Every record has `image_id` (the path relative to `images`; without this folder, the name in the
+    lists or the detections), `source_id` (its number in the source of the references as text; empty
+    if it has none), `concepts` int64 [K] (vocabulary ids, in ascending order of scores),
+    `concept_scores` float32 [K], `concept_counts` int64 [K], `boxes` float32 [K, 4] (ymin, xmin,
+    ymax, xmax in 0..1 of the upright image, the box with the highest score per concept) and `texts`
+    string [S]. With `images` it also has `image` (the file's bytes; PNG if TensorFlow does not
+    decode the file's format) unless omitted. With a backbone it has `global_feature` and optionally
+    `grid_feature`, little-endian [D] and [gh, gw, D] in `options.feature_dtype` of the manifest
+    (float16), as one byte string (`tf.io.decode_raw`).
 
     Unreadable images and training images without a concept are skipped and listed in the manifest.
 
