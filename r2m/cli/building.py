@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 _SHARED = ("shards", "seed", "overwrite", "strict")
 
 
-def define_build_flags(kind: str, *, split: str = "each split", runs_network: bool = False) -> None:
+def define_build_flags(
+    kind: str,
+    *,
+    split: str = "each split",
+    runs_network: bool = False,
+    shuffles: bool = True,
+) -> None:
     """Defines the flags of the output folder and of the way records are written.
 
     Args:
@@ -31,6 +37,7 @@ def define_build_flags(kind: str, *, split: str = "each split", runs_network: bo
         runs_network: whether a build is mainly the run of a network over images, in their order
             (which needs no seed). A network uses all processors by itself, and needs its memory
             once per process; a stopped run restarts its unfinished shards.
+        shuffles: whether the order of the records depends on a seed.
     """
     define_text(
         "name",
@@ -48,7 +55,7 @@ def define_build_flags(kind: str, *, split: str = "each split", runs_network: bo
         group=OUTPUT,
         value="FOLDER",
     )
-    if not runs_network:
+    if shuffles and not runs_network:
         define_whole("seed", 0, "Seed of the order of the records.", least=0, group=OUTPUT)
     shards, workers = (64, 1) if runs_network else (8, os.cpu_count() or 1)
     define_whole(

@@ -13,7 +13,7 @@ from pathlib import Path
 # Purposes and their commands, as patterns, in the order in which they are listed.
 PURPOSES = {
     "Try": ("demo", "make-shapes", "recipe"),
-    "Get data": ("crawl-*", "detect-*", "extract-*"),
+    "Get data": ("crawl-*", "detect-*", "extract-*", "refine-*"),
     "Build records": ("build-[!i]*", "build-images", "inspect"),
     "Train": ("train-captioner", "train-retrieval", "train-self-*", "train-curriculum", "train-*"),
     "Follow and distribute training": ("runs", "data-service", "local-workers"),

@@ -42,7 +42,7 @@ _DETECTOR = define_text(
     "extra [keras_hub]), classifier:NAME (EfficientNetLite2, or one of keras.applications) or "
     "zero_shot:PRESET (CLIP or SigLIP of KerasHub), which label whole images; "
     "colors:FILE[,MIN_SCORE], which names the colors of the largest objects in a file of "
-    "detections; each score is a share of pixels. To convert "
+    "detections, and grass and snow around them; each score is a share of pixels. To convert "
     "results: coco:FILE[+JSON] (the JSON with images and categories of a plain list), "
     "open_images:CSV, hdf5:FILE (of the R2M authors' script), labels:TABLE (CSV or TSV with "
     "columns of images and labels), each with "

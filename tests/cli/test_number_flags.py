@@ -47,11 +47,12 @@ AT_ZERO = {
     "length_normalization", "sharpness", "agreement",
     "likelihood", "min_score", "max_unknown_fraction", "validation_fraction", "diversity",
     "min_length", "sampling_seed", "views", "image_text", "nearest_captions",
+    "neighbor_weight",
     "max_wait_ms", "serve --port", "app --port", "model_version",
 }  # fmt: skip
 FRACTIONS = {
     "alpha", "length_normalization", "sharpness", "likelihood", "min_score", "timeout",
-    "agreement", "fraction",
+    "agreement", "fraction", "neighbor_weight",
     "max_unknown_fraction", "validation_fraction", "requests_per_second", "diversity",
     "temperature", "top_p", "view_area", "image_text",
     "max_wait_ms", "max_request_megabytes", "max_upload_megabytes", "timeout_seconds",

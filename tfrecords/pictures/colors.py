@@ -1,8 +1,9 @@
-"""Colors of detected objects, by simple statistics of their pixels.
+"""Colors of detected objects and of what surrounds them, by simple statistics of their pixels.
 
 Captions mention the color of an animal's coat ("a brown dog") and striking colors of clothes and
 things ("a red shirt"), rarely others: few say that a jacket is gray. Therefore animals have the
-colors of coats, and all other objects have bright colors only.
+colors of coats, and all other objects have bright colors only. Surroundings that are green are
+mostly grass, and bright ground without color is mostly snow.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ BRIGHT_COLORS = ("red", "green", "blue", "yellow", "pink", "purple")
 # `orange` in captions is mostly the fruit.
 COLORS = (*COAT_COLORS, *BRIGHT_COLORS)
 _UNNAMED = ("gray", "orange")
+GRASS, SNOW = "grass", "snow"
+# Classes of `colors_of_image`, in the order of their ids, which start at 1.
+COLOR_CLASSES = (*COLORS, GRASS, SNOW)
 # Classes of COCO and Open Images.
 ANIMALS = frozenset(
     (
@@ -30,6 +34,8 @@ ANIMALS = frozenset(
         *("raccoon", "sheep", "squirrel", "swan", "tiger", "turkey", "zebra"),
     )
 )
+# Surroundings that are a smaller part of the image say nothing.
+_LEAST_SURROUNDINGS = 0.01
 # Only the largest objects of an image are described by color.
 _LARGEST = 3
 # Part of a box whose pixels count: ymin, xmin, ymax, xmax as fractions of the box. Of a person the
@@ -81,6 +87,53 @@ def color_shares(pixels: np.ndarray) -> dict[str, float]:
         found[inside] = _NAMED.index(own.color)
     counts = np.bincount(found[found >= 0], minlength=len(_NAMED))
     return dict(zip(_NAMED, (counts / found.size).tolist(), strict=True))
+
+
+def colors_of_image(image: np.ndarray, boxes: np.ndarray, class_names: Sequence[str]) -> Detections:
+    """Finds the colors of the largest objects of an image, and grass and snow around all objects.
+
+    Args:
+        image: uint8[H, W, 3], RGB.
+        boxes: float[N, 4], ymin, xmin, ymax, xmax in 0..1.
+        class_names: [N] names of the classes.
+
+    Returns:
+        The colors of `object_colors`; then, with the whole image as the box, `grass` with the
+        share of green among the pixels outside the boxes as the score, and `snow` with the share of
+        bright pixels without color in the lower half of the image outside the boxes.
+    """
+    objects = object_colors(image, boxes, class_names)
+    shares = {name: share for name, share in _surroundings(image, boxes).items() if share}
+    return Detections(
+        boxes=np.concatenate(
+            [objects.boxes, np.tile(np.array([[0, 0, 1, 1]], np.float32), (len(shares), 1))]
+        ),
+        class_ids=np.concatenate(
+            [objects.class_ids, np.array([COLOR_CLASSES.index(n) + 1 for n in shares], np.int64)]
+        ),
+        class_names=(*objects.class_names, *shares),
+        scores=np.concatenate([objects.scores, np.array([*shares.values()], np.float32)]),
+    )
+
+
+def _surroundings(image: np.ndarray, boxes: np.ndarray) -> dict[str, float]:
+    """Returns the shares of grass and snow among the pixels outside the boxes."""
+    height, width = image.shape[:2]
+    outside = np.ones((height, width), bool)
+    for ymin, xmin, ymax, xmax in boxes.tolist():
+        rows = slice(round(ymin * height), round(ymax * height))
+        outside[rows, round(xmin * width) : round(xmax * width)] = False
+    lower = outside.copy()
+    lower[: height // 2] = False
+    hsv = np.asarray(Image.fromarray(image).convert("HSV"), np.float32) / 255
+    hue, saturation, value = hsv[..., 0] * 360, hsv[..., 1], hsv[..., 2]
+    green = (hue > 40) & (hue < 160) & (saturation > 0.2) & (value > 0.15)
+    bright = (saturation < 0.2) & (value > 0.75)
+    found = {}
+    for name, matching, part in ((GRASS, green, outside), (SNOW, bright, lower)):
+        if part.sum() >= _LEAST_SURROUNDINGS * part.size:
+            found[name] = float(matching[part].mean())
+    return found
 
 
 def object_colors(image: np.ndarray, boxes: np.ndarray, class_names: Sequence[str]) -> Detections:

@@ -8,7 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfrecords.language.label_maps import SHIPPED, label_map_path, read_label_map
-from tfrecords.pictures.colors import COLORS, color_shares, object_colors
+from tfrecords.pictures.colors import (
+    COLOR_CLASSES,
+    color_shares,
+    colors_of_image,
+    object_colors,
+)
 
 WHOLE = np.array([[0.0, 0.0, 1.0, 1.0]], np.float32)
 PAINTS = {
@@ -58,7 +63,10 @@ def test_each_color_has_the_box_where_it_is_most_common() -> None:
     assert found.class_names == ("red", "brown")
     np.testing.assert_array_equal(found.boxes, boxes[[0, 2]])
     np.testing.assert_array_equal(found.scores, [1.0, 1.0])
-    assert found.class_ids.tolist() == [COLORS.index("red") + 1, COLORS.index("brown") + 1]
+    assert found.class_ids.tolist() == [
+        COLOR_CLASSES.index("red") + 1,
+        COLOR_CLASSES.index("brown") + 1,
+    ]
     second = object_colors(image, boxes[1:2], ["car"])
     assert second.class_names == ("red",) and 0.5 < second.scores[0] < 1.0
 
@@ -101,5 +109,29 @@ def test_any_box_has_pixels_and_shares_sum_to_at_most_one(
 
 def test_the_shipped_label_map_has_these_colors() -> None:
     found = read_label_map(label_map_path("colors"))
-    assert found.classes == dict(enumerate(COLORS, start=1))
+    assert found.classes == dict(enumerate(COLOR_CLASSES, start=1))
     assert str(label_map_path("other.txt")) == "other.txt" and set(SHIPPED) == {"colors"}
+
+
+def test_green_surroundings_are_grass_and_bright_ground_is_snow() -> None:
+    image = painted("green", 100, 100)
+    image[:40] = PAINTS["blue"]
+    image[80:] = PAINTS["white"]
+    dog = np.array([[0.5, 0.0, 0.8, 1.0]], np.float32)
+    image[50:80] = PAINTS["brown"]
+    found = colors_of_image(image, dog, ["dog"])
+    assert found.class_names == ("brown", "grass", "snow")
+    # Outside the dog are 70 rows, 10 of them green; in the lower half only the 20 white ones.
+    np.testing.assert_allclose(found.scores, [1.0, 1 / 7, 1.0], rtol=1e-6)
+    np.testing.assert_array_equal(found.boxes[1:], np.repeat(WHOLE, 2, axis=0))
+    assert [COLOR_CLASSES[number - 1] for number in found.class_ids] == ["brown", "grass", "snow"]
+
+
+def test_surroundings_need_pixels_outside_the_boxes() -> None:
+    green = painted("green", 100, 100)
+    assert colors_of_image(green, WHOLE, ["dog"]).class_names == ()
+    nearly = np.array([[0.0, 0.0, 0.995, 1.0]], np.float32)
+    assert colors_of_image(green, nearly, ["dog"]).class_names == ()
+    # Without any object, the whole image surrounds.
+    none = colors_of_image(green, np.zeros((0, 4), np.float32), [])
+    assert none.class_names == ("grass",) and none.scores == [1.0]

@@ -6,7 +6,7 @@ A detector runs on the images, or published results are imported:
 |---|---|
 | `frozen_graph:FILE`, `saved_model:FOLDER`, `keras_hub:PRESET` | see `tfrecords.detectors` |
 | `classifier:NAME` | labels of the whole image, see `tfrecords.detectors` |
-| `colors:FILE[,MIN_SCORE]` | colors of the objects in a file of detections |
+| `colors:FILE[,MIN_SCORE]` | colors of the objects in a file of detections, grass and snow around them |
 | `coco:FILE[+JSON]`, `open_images:FILE`, `hdf5:FILE`, `labels:FILE` | files of results, see `tfrecords.formats.detections.reading` |
 
 A FILE may be followed by `,boxes=FORMAT`, `,scores=percent` and `,sizes=FILE`, see

@@ -12,7 +12,7 @@ from tfrecords.core.examples import encode_example
 from tfrecords.core.shards import Dropped, ShardItem, Skip
 from tfrecords.detectors.options import DetectorOptions
 from tfrecords.pictures.boxes import Detections
-from tfrecords.pictures.colors import object_colors
+from tfrecords.pictures.colors import colors_of_image
 from tfrecords.pictures.image_files import ImageFolder
 
 # Limits for the images in memory at the same time: their number and their pixels.
@@ -69,7 +69,7 @@ class DetectShardJob:
 
 @dataclass(frozen=True)
 class ColorsShardJob:
-    """Yields the colors of detected objects, and a `Skip` for each unreadable image.
+    """Yields the colors of objects and surroundings, and a `Skip` for each unreadable image.
 
     Attributes:
         images: the folder of the image files.
@@ -95,7 +95,7 @@ class ColorsShardJob:
                 continue
             pixels = item.pixels.numpy()
             height, width, _ = pixels.shape
-            found = object_colors(pixels, self.boxes[item.place], self.class_names[item.place])
+            found = colors_of_image(pixels, self.boxes[item.place], self.class_names[item.place])
             yield encode_detections(self.names[item.place], height, width, found)
 
 

@@ -58,6 +58,12 @@ class RecordStore:
         """See `FeatureStore.keys`."""
         return list(_index(self.folder, self.digest).places)
 
+    def keys_of(self, split: str) -> list[str]:
+        """Returns the names of the images of a split; raises `InputError` if there is none."""
+        index = _index(self.folder, self.digest)
+        files = set(open_records(self.folder).shards(split))
+        return [name for name, (shard, _) in index.places.items() if index.files[shard] in files]
+
     def get(self, *names: str) -> StoredFeatures | None:
         """See `FeatureStore.get`."""
         index = _index(self.folder, self.digest)
