@@ -275,7 +275,7 @@ def nearest_rows(
 def _objects(refined: np.ndarray, own: Mapping[str, _Evidence], words: Sequence[str]) -> Detections:
     """Returns the objects of an image with refined scores float [C] of all concepts."""
     boxes, ids, scores = [], [], []
-    for column in np.flatnonzero(refined):
+    for column in np.flatnonzero(refined).tolist():
         found = own.get(words[column], _Evidence(0.0, _WHOLE_IMAGE, np.ones(1)))
         boxes.append(found.boxes)
         scores.append(refined[column] * found.shares)
@@ -291,7 +291,7 @@ def _objects(refined: np.ndarray, own: Mapping[str, _Evidence], words: Sequence[
     return Detections(
         boxes=np.concatenate(boxes),
         class_ids=classes.astype(np.int64),
-        class_names=tuple(words[column] for column in classes.tolist()),
+        class_names=tuple(words[int(column)] for column in classes),
         scores=np.minimum(np.concatenate(scores), 1.0).astype(np.float32),
     )
 
