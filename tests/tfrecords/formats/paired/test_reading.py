@@ -85,6 +85,18 @@ def test_json_like_karpathys(tmp_path: Path) -> None:
     assert {image.split for image in read(path, split="train").images} == {"train"}
 
 
+def test_generated_captions_whose_ids_are_file_names(tmp_path: Path) -> None:
+    rows = [
+        {"image_id": "dogs/a.jpg", "caption": "a dog", "value": 1.2, "captions": ["a dog"]},
+        {"image_id": "12", "caption": "a cat", "captions": ["a cat"]},
+        {"file_name": "c.png", "image_id": "d.png", "caption": "a bird"},
+    ]
+    (tmp_path / "selected.json").write_text(json.dumps(rows))
+    images = read_paired(PairedSource(str(tmp_path / "selected.json"), "json_list")).images
+    assert [image.file for image in images] == ["dogs/a.jpg", None, "c.png"]
+    assert images[1].image_id == "12"
+
+
 def test_coco(files: dict[str, Path]) -> None:
     dataset = read(files["coco"])
     assert {name: sorted(found) for name, found in texts(dataset).items()} == {
