@@ -14,12 +14,12 @@ help:
 	@echo "make install    install only; $(BIN)/r2m then lists the commands"
 	@echo "make clean      remove .venv and caches (never the workspace)"
 
-# The pip of Python 3.10 searches for versions without end.
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --upgrade 'pip>=24'
 
+# The pip that Python 3.10 installs does not finish resolving the extras.
 $(VENV)/installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check --upgrade 'pip>=24'
 	$(BIN)/python -m pip install --disable-pip-version-check -e .
 	@touch $@
 

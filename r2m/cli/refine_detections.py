@@ -9,12 +9,15 @@
 
 The score of each concept becomes the weighted mean of the image's own score and its mean score in
 the most similar images of the gallery. The records are values for --detections of r2m-build-images
-and r2m-caption; their classes are the concepts of the corpus. No caption is read.
+(with a low minimum score: records/detections/refined,0.12) and r2m-caption; their classes are the
+concepts of the corpus. No caption is read.
 
-New images are compared with those of the training:
+New images are compared with those of the training, with the detections of both:
 
     r2m-refine-detections --features=records/features/new --gallery=records/features/photographs \\
+        --gallery_split=train \\
         --detections=new_objects.json,0.2 --detections=records/detections/objects,0.2 \\
+        --detections=new_tags,0.01 --detections=records/detections/tags,0.01 \\
         --corpora=records/corpora/text --output=records/detections/new
 """
 

@@ -28,6 +28,8 @@ from tfrecords.language.label_maps import LabelMap
 from tfrecords.language.plurals import plural_of
 from tfrecords.language.tokenization import tokenize
 
+# A class `concept:dog` is the concept dog itself, whatever the class `dog` of a detector maps to.
+CONCEPT_CLASS = "concept:"
 _DATA = Path(__file__).parent / "data"
 DEFAULT_TABLES: tuple[Path, ...] = (
     _DATA / "synonyms.tsv",
@@ -133,11 +135,15 @@ class ConceptDictionary:
 
         The class is looked up by its full name, then by the first name of a WordNet list
         ("seashore, coast, ..."). A class that is in no label map of the dictionary maps to the last
-        word of that first name, if this word is a concept or a form of one.
+        word of that first name, if this word is a concept or a form of one. A class
+        `concept:WORD` (of refined detections) is that concept and no other.
 
         Returns:
             Concept words, all in `words`; empty if captions do not mention the class.
         """
+        if class_name.startswith(CONCEPT_CLASS):
+            word = class_name.removeprefix(CONCEPT_CLASS)
+            return (word,) if word in self.words else ()
         names = class_name.split(",")
         for name in (class_name, names[0]):
             if (known := self.classes.get(class_key(name))) is not None:

@@ -34,7 +34,7 @@ ANIMALS = frozenset(
         *("raccoon", "sheep", "squirrel", "swan", "tiger", "turkey", "zebra"),
     )
 )
-# Surroundings that are a smaller part of the image say nothing.
+# Surroundings that are a smaller part of the image are ignored.
 _LEAST_SURROUNDINGS = 0.01
 # Only the largest objects of an image are described by color.
 _LARGEST = 3

@@ -1,10 +1,10 @@
 """Builder of refined `detections` records: concepts on which similar images agree.
 
-A detector that sees a fish in one picture of a swimmer is wrong more often than one that sees it in
-many similar pictures. The score of each concept is therefore averaged with its scores in the most
-similar images of a gallery, as in label propagation over nearest neighbors (Guillaumin et al. 2009,
-TagProp). Concepts that only one image has fade, and those that a detector missed in one image, but
-saw in its neighbors, appear. No caption is involved.
+A fish that a detector reports in one picture of a swimmer is more often false than one that it
+reports in many similar pictures. The score of each concept is therefore averaged with its scores in
+the most similar images of a gallery, as in label propagation over nearest neighbors (Guillaumin et
+al. 2009, TagProp). Concepts that only one image has fade, and those that a detector missed in one
+image, but saw in its neighbors, appear. No caption is involved.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from absl import logging
 
 from tfrecords.builders.base import BuildOptions, check_at_least_one, spread, write_records
 from tfrecords.builders.detections.shard_jobs import (
@@ -33,14 +34,15 @@ from tfrecords.formats.detections.reading import (
     read_detections,
 )
 from tfrecords.formats.features.record_store import open_feature_records
-from tfrecords.language.concepts import ConceptDictionary
+from tfrecords.language.concepts import CONCEPT_CLASS, ConceptDictionary
 from tfrecords.pictures.boxes import Detections
 from tfrecords.pictures.image_names import ALL_IMAGES_SPLIT
 
 _COMPARED_AT_ONCE = 256
 # Objects count if their score is at least this part of the concept's highest score.
 _CERTAIN_ENOUGH = 0.5
-_WHOLE_IMAGE = np.array([[0, 0, 1, 1]], np.float32)
+_NAMED_AT_ONCE = 3
+_WHOLE_IMAGE, _NO_BOXES = np.array([[0, 0, 1, 1]], np.float32), np.zeros((0, 4), np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,27 +76,25 @@ class RefineOptions(BuildOptions):
 
 
 class _Evidence(NamedTuple):
-    """What detectors say about a concept of an image.
+    """Detections of a concept in an image.
 
     Attributes:
         score: the highest score of an object, or the sum over labels of the whole image, times the
-            weight of the source.
-        boxes: float32 [N, 4] of the objects; the whole image for labels.
-        shares: float [N], their scores as fractions of the highest one.
+            weight of the source; the highest one of all sources.
+        boxes: float32 [N, 4] of the objects, none for labels of the whole image.
     """
 
     score: float
     boxes: np.ndarray
-    shares: np.ndarray
 
 
 def refine_detections(options: RefineOptions, progress: bool = True) -> Records:
     """Writes records of refined concepts, see `build_detections` for their content.
 
-    `class_names` are concepts, `classes` their positions in the dictionary of the corpus. An object
-    of a concept with several objects has the concept's refined score times its own score divided by
-    the highest score of the objects; those with less than half of the highest one are left out. A
-    concept that only similar images have gets the whole image as its box.
+    `class_names` are `concept:WORD`, which every dictionary maps to the concept WORD alone;
+    `classes` are the positions of the concepts in the dictionary of the corpus. All objects of a
+    concept have its refined score; objects with less than half the score of the best one are left
+    out. A concept without objects gets the whole image as its box.
 
     Args:
         options: what to build.
@@ -105,29 +105,19 @@ def refine_detections(options: RefineOptions, progress: bool = True) -> Records:
 
     Raises:
         InputError: options or inputs are invalid, records have no vectors or vectors of another
-            length, the gallery has too few images, or the detections contain none of the images.
+            length, the gallery has too few images, different images of the two records have the
+            same name, or the detections contain no image of the gallery.
     """
     _check(options)
     corpora = open_records(options.corpora, kind="corpora")
     concepts_file = options.corpora / CONCEPTS
     dictionary, _ = read_concepts(concepts_file, corpora.vocabulary())
-    gallery_folder = options.gallery or options.features
-    names, vectors = _read_vectors(options.features, None)
-    others, other_vectors = _read_vectors(gallery_folder, options.gallery_split)
-    if vectors.shape[1] != other_vectors.shape[1]:
-        raise InputError(
-            f"the vectors of {options.features} have {vectors.shape[1]} values, those of "
-            f"{gallery_folder} {other_vectors.shape[1]}: extract both with the same network"
-        )
-    if options.neighbors >= len(others):
-        raise InputError(
-            f"{gallery_folder} has {len(others)} images to compare with: {options.neighbors} "
-            "neighbors require more; give a smaller --neighbors"
-        )
+    names, vectors, others, other_vectors = _compared_images(options)
     dropped, converted = Counter[str](), Counter[str]()
     detections = read_detections(
         options.detections, names={*names, *others}, dropped=dropped, converted=converted
     )
+    _check_found(options, names, others, detections)
     evidence = {
         name: concept_evidence(found, dictionary, options.detections)
         for name, found in detections.items()
@@ -143,7 +133,7 @@ def refine_detections(options: RefineOptions, progress: bool = True) -> Records:
         refined = (1 - options.neighbor_weight) * _score_table([own], words)[0]
         refined += options.neighbor_weight * scores[similar].mean(axis=0)
         height, width = _size(detections.get(name))
-        objects = _objects(refined, own, words).best(min_score=options.min_score, most=len(words))
+        objects = _objects(refined, options.min_score, own, words)
         rows.append(encode_detections(name, height, width, objects))
     return write_records(
         options,
@@ -158,14 +148,19 @@ def refine_detections(options: RefineOptions, progress: bool = True) -> Records:
             "min_score": options.min_score,
             "gallery_split": options.gallery_split,
             "detections": [
-                {"file": source.path.name, "min_score": source.min_score, "weight": source.weight}
+                {
+                    "file": source.path.name,
+                    "min_score": source.min_score,
+                    "weight": source.weight,
+                    **source.box_options.recorded,
+                }
                 for source in options.detections
             ],
             "shards": options.shards,
         },
         sources=[
             options.features / MANIFEST,
-            gallery_folder / MANIFEST,
+            *([options.gallery / MANIFEST] if options.gallery else []),
             concepts_file,
             *(file for source in options.detections for file in source.files),
         ],
@@ -180,27 +175,96 @@ def _check(options: RefineOptions) -> None:
         value = getattr(options, name)
         if not (math.isfinite(value) and 0 <= value <= 1):
             raise InputError(f"{name}={value} must be in 0..1")
+    for source in options.detections:
+        if not 0 <= source.weight <= 1:
+            raise InputError(
+                f"{source.path}: weight {source.weight:g} must be in 0..1, because refined scores "
+                "are; lower the weights of the other files instead"
+            )
+
+
+def _compared_images(
+    options: RefineOptions,
+) -> tuple[list[str], np.ndarray, list[str], np.ndarray]:
+    """Returns names and vectors of the images to refine, and of those of the gallery."""
+    folder = options.gallery or options.features
+    names, vectors = _read_vectors(options.features, None)
+    if options.gallery:
+        others, other_vectors = _read_vectors(options.gallery, options.gallery_split)
+    elif options.gallery_split:
+        own = set(open_feature_records(options.features).keys_of(options.gallery_split))
+        rows = [row for row, name in enumerate(names) if name in own]
+        others, other_vectors = [names[row] for row in rows], vectors[rows]
+    else:
+        others, other_vectors = names, vectors
+    if vectors.shape[1] != other_vectors.shape[1]:
+        raise InputError(
+            f"the vectors of {options.features} have {vectors.shape[1]} values, those of "
+            f"{folder} {other_vectors.shape[1]}: extract both with the same network"
+        )
+    if options.neighbors >= len(others):
+        raise InputError(
+            f"{folder} has {len(others)} images to compare with: {options.neighbors} "
+            "neighbors require more; give a smaller --neighbors"
+        )
+    if options.gallery:
+        known = {name: row for row, name in enumerate(others)}
+        for row, name in enumerate(names):
+            if name in known and not np.allclose(vectors[row], other_vectors[known[name]], 0, 1e-2):
+                raise InputError(
+                    f"image {name!r} of {options.features} is another one than that of {folder}: "
+                    "detections are found by name, so rename one of the two"
+                )
+    return names, vectors, others, other_vectors
 
 
 def _read_vectors(folder: Path, split: str | None) -> tuple[list[str], np.ndarray]:
     """Returns the names of the images of records, and their vectors float32 [N, D] of norm 1."""
     store = open_feature_records(folder)
-    if "global_feature" not in store.shapes:
+    size = store.shapes.get("global_feature", (None,))[0]
+    if size is None:
         raise InputError(
             f"{folder} has no vector per image: extract features with a --backbone, not regions "
             "alone"
         )
-    names, vectors = store.keys() if split is None else store.keys_of(split), []
-    for name in names:
+    store = replace(store, shapes={"global_feature": (size,)}, has_boxes=False)
+    names = store.keys() if split is None else store.keys_of(split)
+    table = np.empty((len(names), size), np.float32)
+    for row, name in enumerate(names):
         found = store.get(name)
         assert found is not None and found.global_feature is not None  # a key of the store
-        vectors.append(found.global_feature.astype(np.float32))
-    table = np.stack(vectors)
+        table[row] = found.global_feature
     norms = np.linalg.norm(table, axis=1, keepdims=True)
     if not np.isfinite(norms).all() or not norms.all():
         wrong = names[int(np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))[0])]
         raise InputError(f"{folder}: the vector of image {wrong!r} is zero or not finite")
-    return names, table / norms
+    table /= norms
+    return names, table
+
+
+def _check_found(
+    options: RefineOptions,
+    names: Sequence[str],
+    others: Sequence[str],
+    detections: Mapping[str, ImageDetections],
+) -> None:
+    """Warns of images that a file does not contain; raises an error if it has none of them."""
+    for index, source in enumerate(options.detections):
+        # Every source has a size, maybe unknown, of each of its images.
+        has = {name for name, found in detections.items() if index in found.sizes}
+        for images, title in ((others, "the gallery"), (names, "the images to refine")):
+            missing = [name for name in images if name not in has]
+            if missing and len(missing) < len(images):
+                logging.warning(
+                    "%s does not contain %d of the %d images of %s (first: %s): their scores count "
+                    "as 0",
+                    source.path, len(missing), len(images), title,
+                    ", ".join(missing[:_NAMED_AT_ONCE]),
+                )  # fmt: skip
+    if not any(name in detections for name in others):
+        raise InputError(
+            "the detections contain no image of the gallery: give --detections of the gallery, too"
+        )
 
 
 def concept_evidence(
@@ -220,25 +284,23 @@ def concept_evidence(
         for word in dictionary.concepts_of_class(name):
             groups[word, int(detections.source_index[position])].append(position)
     best: dict[str, _Evidence] = {}
-    for (word, source), positions in groups.items():
+    # Objects in the order of their scores: among as many boxes, the first ones remain.
+    for (word, source), positions in sorted(
+        groups.items(), key=lambda item: -float(detections.scores[item[1]].max())
+    ):
         scores = detections.scores[positions]
         if detections.is_tag[positions[0]]:
-            score, boxes, shares = min(float(scores.sum()), 1.0), _WHOLE_IMAGE, np.ones(1)
+            score, boxes = min(float(scores.sum()), 1.0), _NO_BOXES
             if score < sources[source].min_score:
                 continue
         else:
             score = float(scores.max())
-            if not score:
-                continue
-            shares = scores / score
-            kept = shares >= _CERTAIN_ENOUGH
-            boxes, shares = detections.boxes[positions][kept], shares[kept]
+            boxes = detections.boxes[positions][scores >= _CERTAIN_ENOUGH * score]
         score *= sources[source].weight
-        known = best.get(word)
-        # Boxes say how many there are, so they are kept whatever a classifier's score.
-        of_boxes = known is not None and len(known.boxes) > len(boxes)
-        chosen = known if known is not None and of_boxes else _Evidence(score, boxes, shares)
-        best[word] = chosen._replace(score=max(score, known.score if known else 0.0))
+        known = best.get(word, _Evidence(0.0, _NO_BOXES))
+        best[word] = _Evidence(
+            max(score, known.score), boxes if len(boxes) > len(known.boxes) else known.boxes
+        )
     return best
 
 
@@ -272,27 +334,22 @@ def nearest_rows(
         yield from np.argpartition(-similarities, count - 1, axis=1)[:, :count]
 
 
-def _objects(refined: np.ndarray, own: Mapping[str, _Evidence], words: Sequence[str]) -> Detections:
-    """Returns the objects of an image with refined scores float [C] of all concepts."""
-    boxes, ids, scores = [], [], []
-    for column in np.flatnonzero(refined).tolist():
-        found = own.get(words[column], _Evidence(0.0, _WHOLE_IMAGE, np.ones(1)))
-        boxes.append(found.boxes)
-        scores.append(refined[column] * found.shares)
-        ids.append(np.full(len(found.boxes), column))
-    if not boxes:
-        return Detections(
-            boxes=np.zeros((0, 4), np.float32),
-            class_ids=np.zeros(0, np.int64),
-            class_names=(),
-            scores=np.zeros(0, np.float32),
-        )
-    classes = np.concatenate(ids)
+def _objects(
+    refined: np.ndarray, min_score: float, own: Mapping[str, _Evidence], words: Sequence[str]
+) -> Detections:
+    """Returns the objects of concepts with refined scores float [C], best scores first."""
+    boxes, classes = [_NO_BOXES], []
+    for column in np.argsort(-refined, kind="stable").tolist():
+        if not refined[column] or refined[column] < min_score:
+            break
+        found = own.get(words[column])
+        boxes.append(found.boxes if found is not None and len(found.boxes) else _WHOLE_IMAGE)
+        classes += [column] * len(boxes[-1])
     return Detections(
         boxes=np.concatenate(boxes),
-        class_ids=classes.astype(np.int64),
-        class_names=tuple(words[int(column)] for column in classes),
-        scores=np.minimum(np.concatenate(scores), 1.0).astype(np.float32),
+        class_ids=np.array(classes, np.int64),
+        class_names=tuple(f"{CONCEPT_CLASS}{words[column]}" for column in classes),
+        scores=np.minimum(refined[classes], 1.0).astype(np.float32),
     )
 
 

@@ -14,8 +14,8 @@ from tfrecords.formats.paired.types import PairedDataset, PairedImage
 
 _FILE_KEYS = {"filename", "file_path", "file_name"}
 EXPECTED = (
-    "a list of objects (or one per line) with `file_path`, `file_name`, `image` or `id`, and "
-    "`captions`, `caption` or `text`; or one object of image -> captions"
+    "a list of objects (or one per line) with `file_path`, `file_name`, `image`, `image_id` or "
+    "`id`, and `captions`, `caption` or `text`; or one object of image -> captions"
 )
 
 
@@ -24,8 +24,8 @@ def read_json_list(path: Path) -> PairedDataset:
 
     An object has names or ids of images as keys, and a caption or a list of captions as values.
     Names and captions have the keys of `karpathy`, or those of the columns of tables (`image`,
-    `caption`, `text`; see `tfrecords.formats.tables`). Captions are a list or one text; objects of
-    the same image need not be consecutive.
+    `caption`, `text`; see `tfrecords.formats.tables`). An `image_id` may be a file
+    name. Captions are a list or one text; objects of the same image need not be consecutive.
 
     Raises:
         InputError: the file is not JSON, or an object has no name or captions; names `path:line`.
@@ -77,6 +77,7 @@ def _with_known_keys(row: dict[str, Any], place: str) -> dict[str, Any]:
     number = tables.find_name(names, ("cocoid", *tables.ID_NAMES))
     if number is not None:
         value = row[keys[number]]
+        found.pop("id", None)
         # `r2m-caption` and `r2m-select-captions` use file names as ids.
         is_file = isinstance(value, str) and tables.has_image_suffix(value)
         found["file_name" if is_file and not _FILE_KEYS & found.keys() else "id"] = value

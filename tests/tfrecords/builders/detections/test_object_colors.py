@@ -51,6 +51,15 @@ def test_colors_of_detected_objects(tmp_path: Path) -> None:
     np.testing.assert_allclose(found["a.png"].boxes, [[0.1, 0.1, 0.6, 0.6]], atol=1e-6)
     assert records.manifest["skipped"]["counts"] == {"unreadable": 1}
     assert records.manifest["options"]["model"] == "objects.json,0.4"
+    # The ground below the car is green.
+    meadow = np.full((40, 40, 3), paints["a.png"], np.uint8)
+    meadow[30:] = (60, 160, 50)
+    Image.fromarray(meadow).save(pictures / "a.png")
+    grassy = build_detections(replace(options, folder=tmp_path / "grassy"), progress=False)
+    on_grass = {image.name: image.found for image in read_boxes(grassy.folder, None)}["a.png"]
+    assert on_grass.class_names == ("red", "grass")
+    # 400 green pixels of the 1,200 outside the box.
+    np.testing.assert_allclose(on_grass.scores, [1.0, 1 / 3], rtol=1e-6)
     with pytest.raises(InputError, match="colors have fixed names: leave label_map out"):
         build_detections(replace(options, label_map=file, folder=tmp_path / "x"))
     with pytest.raises(InputError, match="detector colors needs the folder of images"):

@@ -20,9 +20,9 @@ from tfrecords.builders.detections.refine import RefineOptions, nearest_rows, re
 from tfrecords.core.errors import InputError
 from tfrecords.core.examples import encode_example
 from tfrecords.core.writer import write_dataset
+from tfrecords.formats.detections.image_concepts import image_concepts
 from tfrecords.formats.detections.reading import DetectionSource, read_boxes, read_detections
 
-WORDS = list(DICTIONARY.words)
 # Angles of the images' vectors in degrees: a, b and c are similar, d and e as well.
 TRAIN, NEW = {"a": 0, "b": 10, "c": 20, "d": 90, "e": 95}, {"x": 12}
 OBJECTS = {
@@ -104,7 +104,7 @@ def options(tmp_path: Path) -> RefineOptions:
 def found_scores(folder: Path) -> dict[str, list[tuple[str, float]]]:
     return {
         image.name: [
-            (name, round(float(score), 4))
+            (name.removeprefix("concept:"), round(float(score), 4))
             for name, score in zip(image.found.class_names, image.found.scores, strict=True)
         ]
         for image in read_boxes(folder, None)
@@ -117,12 +117,12 @@ def test_scores_are_weighted_means_over_similar_images(options: RefineOptions) -
     # x is most similar to b and c: boat 0.25 * 0.4 + 0.75 * (0.3 + 0) / 2, dog 0.75 * 0.75, and
     # person 0.75 * 0.3 / 2, as the 0.02 of c is below the minimum.
     assert found["x.jpg"] == [("dog", 0.5625), ("boat", 0.2125), ("person", 0.1125)]
-    # a is not its own neighbor. Its second dog has 0.5 / 0.8 of the first one's score; the third
-    # one has less than half of it and does not count.
+    # a is not its own neighbor. Two of its dogs count; the third one has less than half the score
+    # of the best one.
     dog = 0.25 * 0.8 + 0.75 * (0.6 + 0.9) / 2
     person = 0.25 * 0.5 + 0.75 * 0.3 / 2
     assert found["a.jpg"] == [
-        ("dog", round(dog, 4)), ("dog", round(dog * 0.625, 4)), ("person", round(person, 4)),
+        ("dog", round(dog, 4)), ("dog", round(dog, 4)), ("person", round(person, 4)),
         ("boat", 0.1125),
     ]  # fmt: skip
     boxes = {image.name: image.found.boxes for image in read_boxes(records.folder, None)}
@@ -130,8 +130,6 @@ def test_scores_are_weighted_means_over_similar_images(options: RefineOptions) -
     # Nothing in x was detected as a dog, so the box is the whole image; its boat has a box.
     np.testing.assert_allclose(boxes["x.jpg"], [[0, 0, 1, 1], [0.1, 0, 0.6, 0.5], [0, 0, 1, 1]])
     assert {image.height for image in read_boxes(records.folder, None)} == {30}
-    # The classes are concepts, which the dictionary maps to themselves.
-    assert all(DICTIONARY.concepts_of_class(word) == (word,) for word in WORDS)
     # A box among them: they are objects, of which several count.
     merged = read_detections([DetectionSource(path=records.folder)], names=["x.jpg"])
     assert not merged["x.jpg"].is_tag.any()
@@ -155,6 +153,40 @@ def test_without_weight_of_neighbors_scores_stay(options: RefineOptions) -> None
     found = found_scores(refine_detections(own, progress=False).folder)
     assert found["e.jpg"] == [("boat", 0.9), ("car", 0.4)]
     assert found["b.jpg"] == [("dog", 0.6), ("boat", 0.3), ("person", 0.3)]
+
+
+def test_a_box_remains_beside_a_label_of_the_same_concept(options: RefineOptions) -> None:
+    label = DetectionSource(
+        path=write_found(options.folder.parent / "dog.json", {"c": [("dog", 0.95)]}, True),
+        weight=0.5,
+    )
+    for sources in ((*options.detections, label), (label, *options.detections)):
+        refined = replace(options, detections=sources, neighbor_weight=0.0, overwrite=True)
+        records = refine_detections(refined, progress=False)
+        # The label's 0.95 counts half, so the object's 0.9 is the highest score.
+        assert found_scores(records.folder)["c.jpg"] == [("dog", 0.9)]
+        boxes = {image.name: image.found.boxes for image in read_boxes(records.folder, None)}
+        np.testing.assert_allclose(boxes["c.jpg"], [[0.1, 0, 0.6, 0.5]])
+
+
+def test_refined_concepts_are_not_mapped_again(options: RefineOptions, tmp_path: Path) -> None:
+    # As `ski` of COCO, which is both ski and snow.
+    dictionary = replace(DICTIONARY, classes={**DICTIONARY.classes, "dog": ("dog", "person")})
+    write_toy_records(
+        tmp_path / "both", "corpora", SENTENCES, dictionary=dictionary,
+        counts=dict.fromkeys(dictionary.words, 5),
+    )  # fmt: skip
+    refined = replace(options, corpora=tmp_path / "both", neighbor_weight=0.0)
+    records = refine_detections(refined, progress=False)
+    source = DetectionSource(path=records.folder, min_score=0.01)
+    concepts = {
+        name: {(one.word, round(one.score, 4), one.count) for one in concepts}
+        for name, found in read_detections([source]).items()
+        if (concepts := image_concepts(found, dictionary, sources=[source]))
+    }
+    assert concepts["b.jpg"] == {("dog", 0.6, 1), ("person", 0.6, 1), ("boat", 0.3, 1)}
+    assert concepts["a.jpg"] == {("dog", 0.8, 2), ("person", 0.8, 2)}
+    assert dictionary.concepts_of_class("concept:unicorn") == ()
 
 
 @pytest.mark.parametrize(
@@ -185,6 +217,17 @@ def test_unusable_vectors_are_refused(options: RefineOptions, tmp_path: Path) ->
     elsewhere = DetectionSource(path=write_found(tmp_path / "other.json", others, False))
     with pytest.raises(InputError, match="contain none of the 6 images"):
         refine_detections(replace(options, detections=(elsewhere,)), progress=False)
+    new = DetectionSource(path=write_found(tmp_path / "new.json", {"x": [("dog", 0.9)]}, False))
+    with pytest.raises(InputError, match="contain no image of the gallery"):
+        refine_detections(replace(options, detections=(new,)), progress=False)
+    heavy = replace(options.detections[0], weight=3.0)
+    with pytest.raises(InputError, match=r"weight 3 must be in 0\.\.1"):
+        refine_detections(replace(options, detections=(heavy,)), progress=False)
+    same_name = write_vectors(tmp_path / "same", {"photos": {"a": 45}})
+    with pytest.raises(InputError, match=r"image 'a\.jpg' of .*same is another one"):
+        refine_detections(
+            replace(options, features=same_name, gallery=options.features), progress=False
+        )
 
 
 @given(st.integers(0, 10_000), st.integers(1, 5), st.integers(0, 6))

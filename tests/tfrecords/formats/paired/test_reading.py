@@ -90,11 +90,15 @@ def test_generated_captions_whose_ids_are_file_names(tmp_path: Path) -> None:
         {"image_id": "dogs/a.jpg", "caption": "a dog", "value": 1.2, "captions": ["a dog"]},
         {"image_id": "12", "caption": "a cat", "captions": ["a cat"]},
         {"file_name": "c.png", "image_id": "d.png", "caption": "a bird"},
+        # `id` is the number of the caption, as in COCO's annotations.
+        {"image_id": "e.jpg", "id": 1, "caption": "a cow"},
+        {"image_id": "e.jpg", "id": 2, "caption": "a bull"},
     ]
     (tmp_path / "selected.json").write_text(json.dumps(rows))
     images = read_paired(PairedSource(str(tmp_path / "selected.json"), "json_list")).images
-    assert [image.file for image in images] == ["dogs/a.jpg", None, "c.png"]
+    assert [image.file for image in images] == ["dogs/a.jpg", None, "c.png", "e.jpg"]
     assert images[1].image_id == "12"
+    assert len(images[3].captions) == 2
 
 
 def test_coco(files: dict[str, Path]) -> None:
