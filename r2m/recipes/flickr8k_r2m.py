@@ -18,8 +18,8 @@ _OVERRIDES = {
     "merged_lstm": ("--config.model.decoder=lstm", "--config.model.fusion=concat"),
     "merged_concat": ("--config.model.fusion=concat",),
     _REFINED: (
-        "--config.data.max_concepts=6", "--config.data.match_images=0.5",
-        "--config.stages.xe.steps=800", "--config.training.ema_decay=0.99",
+        "--config.data.max_concepts=6", "--config.stages.xe.steps=800",
+        "--config.training.ema_decay=0.99",
     ),
 }  # fmt: skip
 _ABLATIONS = ("merged_lstm", "merged_concat")
@@ -57,6 +57,11 @@ class _Project(NamedTuple):
     def refined(self) -> Path:
         """Concepts of all detectors on which similar images agree."""
         return self.workspace / "records/detections/flickr8k_refined"
+
+    @property
+    def generated(self) -> Path:
+        """Captions that R2M generates for the photographs."""
+        return self.workspace / "generated/flickr8k_refined"
 
     @property
     def features(self) -> Path:
@@ -105,11 +110,15 @@ def _commands(data: Path, workspace: Path, run: str) -> Iterator[Command]:
     if run == "generated":
         project = _Project(data, workspace, _REFINED)
         yield from _curriculum(project, _REFINED)
+        yield from _by_consensus(project)
         yield from _generated(project)
     else:
         # Ablations share the records of `merged`.
         concepts = "merged" if run in _ABLATIONS else run
-        yield from _curriculum(_Project(data, workspace, concepts), run)
+        project = _Project(data, workspace, concepts)
+        yield from _curriculum(project, run)
+        if run == _REFINED:
+            yield from _by_consensus(project)
 
 
 def _curriculum(project: _Project, run: str) -> Iterator[Command]:
@@ -173,22 +182,38 @@ def _refined(project: _Project) -> Iterator[Command]:
     ]  # fmt: skip
 
 
-def _generated(project: _Project) -> Iterator[Command]:
-    """Yields a captioner that reads features and learns from captions that R2M has generated."""
-    captions = project.workspace / "generated/flickr8k_refined"
-    selected, records = captions / "train.json", project.workspace / "records/captions/generated"
-    photographs, workdir = project.photographs, project.run("generated")
+def _select(project: _Project, split: str, *flags: str) -> Command:
+    """Returns the selection of the generated captions of a split."""
+    return [
+        "r2m-select-captions", f"--captions={project.generated}", f"--records={project.images}",
+        f"--split={split}", "--agreement=4", "--likelihood=0", *flags,
+        f"--output={project.generated}/{split}.json",
+    ]  # fmt: skip
+
+
+def _by_consensus(project: _Project) -> Iterator[Command]:
+    """Yields captions of all photographs, and the consensus with those of similar ones."""
+    photographs = project.photographs
     yield [
         "r2m-caption", f"--run={project.run(_REFINED)}/tri_rec", f"--images={photographs}/images",
-        *[f"--detections={file}" for file in project.detections], "--beam_size=5",
-        "--captions=5", "--gallery=12", f"--output={captions}",
+        *[f"--detections={file}" for file in project.detections], "--beam_size=10",
+        "--captions=10", "--gallery=12", f"--output={project.generated}",
     ]  # fmt: skip
+    yield _select(project, "val", "--neighbor_split=train")
     yield [
-        "r2m-select-captions", f"--captions={captions}", f"--records={project.images}",
-        "--split=train", f"--output={selected}",
+        "r2m-score", f"--predictions={project.generated}/val.json",
+        f"--references={photographs}/captions.token.txt",
     ]  # fmt: skip
+
+
+def _generated(project: _Project) -> Iterator[Command]:
+    """Yields a captioner that reads features and learns from captions that R2M has generated."""
+    photographs, workdir = project.photographs, project.run("generated")
+    records = project.workspace / "records/captions/generated"
+    yield _select(project, "train")
     yield [
-        "r2m-build-captions", "--name=generated", f"--captions=train={selected}",
+        "r2m-build-captions", "--name=generated",
+        f"--captions=train={project.generated}/train.json",
         f"--captions=val={photographs}/captions.token.txt", *project.splits,
         f"--images={photographs}/images", "--min_count=1", "--backbone=EfficientNetLite2",
         "--store_grid", "--nostore_pixels", "--workers=2", f"--output={records}",
