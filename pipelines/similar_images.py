@@ -13,12 +13,12 @@ from pipelines import captions
 from pipelines.inputs.global_vector import GlobalVector
 from tfrecords.core.errors import InputError
 from tfrecords.core.records import Records
+from tfrecords.formats.features.nearest import nearest_rows
 
 # The weight of an image with cosine similarity s is exp(sharpness * s). The first value is for
 # standardized stored vectors, the second one for vectors of an embedding model.
 SHARPNESS, EMBEDDING_SHARPNESS = 8.0, 16.0
 _READ_AT_ONCE = 100
-_COMPARED_AT_ONCE = 256
 # Added to standard deviations, so that nearly constant features are not scaled up to the others.
 _MIN_DEVIATION = 0.05
 
@@ -47,34 +47,25 @@ class CaptionedImages(NamedTuple):
         return directions
 
     def neighbors(self, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields the most similar other images of all images, in batches of B images.
+        """Finds the most similar other images of all images, in batches of B images.
 
         Args:
             count: number of neighbors per image, below N.
 
-        Yields:
-            Their indices int[B, count], most similar first, and cosine similarities
-            float32[B, count].
+        Returns:
+            An iterator over their indices int[B, count], most similar first, and their cosine
+            similarities float32[B, count].
         """
-        for start in range(0, len(self.directions), _COMPARED_AT_ONCE):
-            similarities = self.directions[start : start + _COMPARED_AT_ONCE] @ self.directions.T
-            rows = np.arange(len(similarities))
-            similarities[rows, start + rows] = -np.inf
-            nearest = np.argsort(-similarities, axis=1, kind="stable")[:, :count]
-            yield nearest, np.take_along_axis(similarities, nearest, axis=1)
+        return nearest_rows(self.directions, self.directions, count, range(len(self.names)))
 
     def nearest(self, vectors: np.ndarray, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields the images most similar to other images, in batches; see `neighbors`.
+        """Finds the images most similar to other images, in batches; see `neighbors`.
 
         Args:
             vectors: float32[M, D] of the other images, as the records store them.
             count: number of images per vector; all of them if there are fewer.
         """
-        for start in range(0, len(vectors), _COMPARED_AT_ONCE):
-            queries = self.standardize(vectors[start : start + _COMPARED_AT_ONCE])
-            similarities = queries @ self.directions.T
-            nearest = np.argsort(-similarities, axis=1, kind="stable")[:, :count]
-            yield nearest, np.take_along_axis(similarities, nearest, axis=1)
+        return nearest_rows(self.standardize(vectors), self.directions, count)
 
 
 def similarity_weights(similarities: np.ndarray, sharpness: float = SHARPNESS) -> np.ndarray:

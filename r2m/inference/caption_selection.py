@@ -32,7 +32,7 @@ from tfrecords.core.name_examples import describe_names
 from tfrecords.core.progress import CountProgress
 from tfrecords.core.records import CONCEPTS, Records, open_records
 from tfrecords.core.text_files import numbered_lines, read_text
-from tfrecords.formats.features.record_store import RecordStore, open_feature_records
+from tfrecords.formats.features.record_store import open_feature_records
 from tfrecords.language.concepts import ConceptDictionary
 from tfrecords.language.document_frequencies import count_ngrams
 
@@ -132,7 +132,8 @@ def select_captions(
     candidates = _of_split(found, opened, split)
     others = _of_split(found, opened, neighbor_split) if neighbor_split else candidates
     store = open_feature_records(records)
-    images = standardized_images([one.name for one in others], _vectors(others, store), [])
+    names = [one.name for one in others]
+    images = standardized_images(names, store.vectors(names), [])
     if options.neighbors >= len(others):
         raise InputError(
             f"{generated} has captions of {len(others)} images: {options.neighbors} neighbors "
@@ -142,7 +143,9 @@ def select_captions(
         similar = images.neighbors(options.neighbors)
     else:
         # One more, because an image may be among the others itself.
-        similar = images.nearest(_vectors(candidates, store), options.neighbors + 1)
+        similar = images.nearest(
+            store.vectors([one.name for one in candidates]), options.neighbors + 1
+        )
     dictionary = ConceptDictionary.from_json(
         read_text(records / CONCEPTS, "concept dictionary"), str(records / CONCEPTS)
     )
@@ -251,26 +254,6 @@ def _of_split(found: Sequence[Candidates], records: Records, split: str | None) 
             f"split {split!r} of {records.folder}, which has {describe_names(sorted(names))}"
         )
     return chosen
-
-
-def _vectors(images: Sequence[Candidates], store: RecordStore) -> np.ndarray:
-    """Reads the vectors float32[N, D] of images."""
-    if "global_feature" not in store.shapes:
-        raise InputError(
-            f"{store.folder}: these records do not contain the vector per image that finding "
-            "similar images requires; build them with --backbone"
-        )
-    vectors: list[np.ndarray] = []
-    missing = []
-    for image in images:
-        stored = store.get(image.name)
-        if stored is None or stored.global_feature is None:
-            missing.append(image.name)
-        else:
-            vectors.append(stored.global_feature.astype(np.float32))
-    if missing:
-        raise InputError(f"{store.folder} does not contain {describe_names(missing)}")
-    return np.stack(vectors)
 
 
 def _write(

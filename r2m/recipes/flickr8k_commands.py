@@ -7,6 +7,14 @@ from pathlib import Path
 from r2m.recipes.steps import Command
 
 
+def split_flags(data: Path) -> list[str]:
+    """Returns the flags of Flickr8k's lists of training and validation images."""
+    flickr8k = data / "flickr8k"
+    return [
+        f"--split=train={flickr8k}/train_images.txt", f"--split=val={flickr8k}/dev_images.txt"
+    ]  # fmt: skip
+
+
 def build_captions(data: Path, records: Path, *flags: str) -> Command:
     """Returns the build of Flickr8k's captions, with its splits for training and validation.
 
@@ -18,8 +26,8 @@ def build_captions(data: Path, records: Path, *flags: str) -> Command:
     flickr8k = data / "flickr8k"
     return [
         "r2m-build-captions", f"--name={records.name}",
-        f"--captions={flickr8k}/captions.token.txt", f"--split=train={flickr8k}/train_images.txt",
-        f"--split=val={flickr8k}/dev_images.txt", f"--images={flickr8k}/images", *flags,
+        f"--captions={flickr8k}/captions.token.txt", *split_flags(data),
+        f"--images={flickr8k}/images", *flags,
         "--workers=2", f"--output={records}",
     ]  # fmt: skip
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from r2m.recipes.flickr8k_commands import evaluate, train
+from r2m.recipes.flickr8k_commands import evaluate, split_flags, train
 from r2m.recipes.steps import Command, Recipe
 
 _CONCEPTUAL, _REFINED = "conceptual_captions", "refined"
@@ -80,14 +80,6 @@ class _Project(NamedTuple):
         return [objects, f"{tags},0.08"]
 
     @property
-    def splits(self) -> list[str]:
-        """Flags of the lists of training and validation images."""
-        return [
-            f"--split=train={self.photographs}/train_images.txt",
-            f"--split=val={self.photographs}/dev_images.txt",
-        ]
-
-    @property
     def corpora(self) -> Path:
         return self.workspace / f"records/corpora/{_CORPORA[self.concepts]}"
 
@@ -108,10 +100,8 @@ _CORPORA = {
 
 def _commands(data: Path, workspace: Path, run: str) -> Iterator[Command]:
     if run == "generated":
-        project = _Project(data, workspace, _REFINED)
-        yield from _curriculum(project, _REFINED)
-        yield from _by_consensus(project)
-        yield from _generated(project)
+        yield from _commands(data, workspace, _REFINED)
+        yield from _generated(_Project(data, workspace, _REFINED))
     else:
         # Ablations share the records of `merged`.
         concepts = "merged" if run in _ABLATIONS else run
@@ -124,10 +114,11 @@ def _commands(data: Path, workspace: Path, run: str) -> Iterator[Command]:
 def _curriculum(project: _Project, run: str) -> Iterator[Command]:
     """Yields the records and the four stages of a run."""
     photographs, data, images = project.photographs, project.data, project.images
-    labels = ["detections_coco.json"]
-    labels += ["tags_imagenet.json"] if project.concepts != "coco" else []
-    labels += ["colors"] if project.concepts == _REFINED else []
-    if project.concepts in ("lite2", _REFINED):
+    refined = project.concepts == _REFINED
+    labels = [f"{photographs}/detections_coco.json"]
+    labels += [f"{photographs}/tags_imagenet.json"] if project.concepts != "coco" else []
+    labels += ["colors"] if refined else []
+    if refined or project.concepts == "lite2":
         yield [
             "r2m-detect-objects", f"--images={photographs}/images",
             f"--label_map={photographs}/tags_imagenet.json", "--min_score=0.01", "--crops=5",
@@ -135,13 +126,13 @@ def _curriculum(project: _Project, run: str) -> Iterator[Command]:
         ]  # fmt: skip
     yield [
         "r2m-build-corpora", f"--name={project.corpora.name}", "--min_count=5", "--workers=2",
-        *[f"--label_map={photographs / file if '.' in file else file}" for file in labels],
+        *[f"--label_map={file}" for file in labels],
         *[f"--source={data / file}" for file in _TEXTS.get(run, _COCO)],
         f"--output={project.corpora}",
     ]  # fmt: skip
-    if project.concepts == _REFINED:
+    if refined:
         yield from _refined(project)
-    network = ["--backbone=EfficientNetLite2"] if project.concepts in ("lite2", _REFINED) else [
+    network = ["--backbone=EfficientNetLite2"] if refined or project.concepts == "lite2" else [
         "--backbone=MobileNet", "--alpha=0.75",
         f"--weights={data}/models/mobilenet_v1_0.75_224_notop.weights.h5",
     ]  # fmt: skip
@@ -149,7 +140,7 @@ def _curriculum(project: _Project, run: str) -> Iterator[Command]:
         "r2m-build-images", f"--images={photographs}/images",
         *[f"--detections={file}" for file in project.detections],
         f"--corpora={project.corpora}", "--min_concept_count=20",
-        f"--max_concepts={6 if project.concepts == _REFINED else 4}", *project.splits,
+        f"--max_concepts={6 if refined else 4}", *split_flags(data),
         f"--references={photographs}/captions.token.txt", "--reference_splits=val",
         *network, "--workers=2", f"--output={images}",
     ]  # fmt: skip
@@ -170,7 +161,7 @@ def _refined(project: _Project) -> Iterator[Command]:
         "--workers=2", f"--output={project.colors}",
     ]  # fmt: skip
     yield [
-        "r2m-extract-features", f"--images={images}", *project.splits,
+        "r2m-extract-features", f"--images={images}", *split_flags(project.data),
         "--backbone=EfficientNetLite2", "--workers=2", f"--output={project.features}",
     ]  # fmt: skip
     yield [
@@ -214,7 +205,7 @@ def _generated(project: _Project) -> Iterator[Command]:
     yield [
         "r2m-build-captions", "--name=generated",
         f"--captions=train={project.generated}/train.json",
-        f"--captions=val={photographs}/captions.token.txt", *project.splits,
+        f"--captions=val={photographs}/captions.token.txt", *split_flags(project.data),
         f"--images={photographs}/images", "--min_count=1", "--backbone=EfficientNetLite2",
         "--store_grid", "--nostore_pixels", "--workers=2", f"--output={records}",
     ]  # fmt: skip

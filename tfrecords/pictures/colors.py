@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from tfrecords.pictures.boxes import Detections
+from tfrecords.pictures.region_boxes import WHOLE_IMAGE
 
 COAT_COLORS = ("black", "white", "brown")
 BRIGHT_COLORS = ("red", "green", "blue", "yellow", "pink", "purple")
@@ -45,6 +46,14 @@ _UPPER_BODY = (0.2, 0.3, 0.6, 0.7)
 _PEOPLE = frozenset(("person", "man", "woman", "boy", "girl"))
 
 
+class _Hsv(NamedTuple):
+    """Pixels: hue in degrees, saturation and value in 0..1, float32[H, W] each."""
+
+    hue: np.ndarray
+    saturation: np.ndarray
+    value: np.ndarray
+
+
 class _Range(NamedTuple):
     """A color as ranges of hue (degrees, may wrap around 360), saturation and value (0..1)."""
 
@@ -52,6 +61,15 @@ class _Range(NamedTuple):
     hue: tuple[float, float] = (0, 360)
     saturation: tuple[float, float] = (0, 1)
     value: tuple[float, float] = (0, 1)
+
+    def contains(self, pixels: _Hsv) -> np.ndarray:
+        """Returns bool[H, W], whether the pixels have the color."""
+        (low, high), hue = self.hue, pixels.hue
+        inside = (hue >= low) & (hue <= high) if low <= high else (hue >= low) | (hue <= high)
+        inside &= (pixels.saturation >= self.saturation[0]) & (
+            pixels.saturation <= self.saturation[1]
+        )
+        return inside & (pixels.value >= self.value[0]) & (pixels.value <= self.value[1])
 
 
 # In this order: a pixel has the first color whose ranges contain it.
@@ -72,21 +90,24 @@ _RANGES = (
     _Range("purple", hue=(262, 300), saturation=(0.25, 1)),
 )
 _NAMED = (*COLORS, *_UNNAMED)
+# Not contained: a saturation of exactly 0.2, which is 51 of 255.
+_GRASS = _Range(GRASS, hue=(40, 160), saturation=(0.201, 1), value=(0.15, 1))
+_SNOW = _Range(SNOW, saturation=(0, 0.199), value=(0.75, 1))
 
 
 def color_shares(pixels: np.ndarray) -> dict[str, float]:
     """Returns the share of each color in pixels uint8[H, W, 3] (RGB); the rest has no color."""
-    hsv = np.asarray(Image.fromarray(pixels).convert("HSV"), np.float64) / 255
-    hue, saturation, value = hsv[..., 0] * 360, hsv[..., 1], hsv[..., 2]
-    found = np.full(hue.shape, -1)
+    hsv = _to_hsv(pixels)
+    found = np.full(hsv.hue.shape, -1)
     for own in _RANGES:
-        low, high = own.hue
-        inside = (hue >= low) & (hue <= high) if low <= high else (hue >= low) | (hue <= high)
-        inside &= (saturation >= own.saturation[0]) & (saturation <= own.saturation[1])
-        inside &= (value >= own.value[0]) & (value <= own.value[1]) & (found < 0)
-        found[inside] = _NAMED.index(own.color)
+        found[own.contains(hsv) & (found < 0)] = _NAMED.index(own.color)
     counts = np.bincount(found[found >= 0], minlength=len(_NAMED))
     return dict(zip(_NAMED, (counts / found.size).tolist(), strict=True))
+
+
+def _to_hsv(pixels: np.ndarray) -> _Hsv:
+    hsv = np.asarray(Image.fromarray(pixels).convert("HSV"), np.float32) / 255
+    return _Hsv(hsv[..., 0] * 360, hsv[..., 1], hsv[..., 2])
 
 
 def colors_of_image(image: np.ndarray, boxes: np.ndarray, class_names: Sequence[str]) -> Detections:
@@ -105,9 +126,7 @@ def colors_of_image(image: np.ndarray, boxes: np.ndarray, class_names: Sequence[
     objects = object_colors(image, boxes, class_names)
     shares = {name: share for name, share in _surroundings(image, boxes).items() if share}
     return Detections(
-        boxes=np.concatenate(
-            [objects.boxes, np.tile(np.array([[0, 0, 1, 1]], np.float32), (len(shares), 1))]
-        ),
+        boxes=np.concatenate([objects.boxes, np.repeat(WHOLE_IMAGE, len(shares), axis=0)]),
         class_ids=np.concatenate(
             [objects.class_ids, np.array([COLOR_CLASSES.index(n) + 1 for n in shares], np.int64)]
         ),
@@ -125,14 +144,10 @@ def _surroundings(image: np.ndarray, boxes: np.ndarray) -> dict[str, float]:
         outside[rows, round(xmin * width) : round(xmax * width)] = False
     lower = outside.copy()
     lower[: height // 2] = False
-    hsv = np.asarray(Image.fromarray(image).convert("HSV"), np.float32) / 255
-    hue, saturation, value = hsv[..., 0] * 360, hsv[..., 1], hsv[..., 2]
-    green = (hue > 40) & (hue < 160) & (saturation > 0.2) & (value > 0.15)
-    bright = (saturation < 0.2) & (value > 0.75)
-    found = {}
-    for name, matching, part in ((GRASS, green, outside), (SNOW, bright, lower)):
+    hsv, found = _to_hsv(image), {}
+    for own, part in ((_GRASS, outside), (_SNOW, lower)):
         if part.sum() >= _LEAST_SURROUNDINGS * part.size:
-            found[name] = float(matching[part].mean())
+            found[own.color] = float(own.contains(hsv)[part].mean())
     return found
 
 

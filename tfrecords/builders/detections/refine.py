@@ -9,10 +9,9 @@ image, but saw in its neighbors, appear. No caption is involved.
 
 from __future__ import annotations
 
-import math
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,22 +26,23 @@ from tfrecords.builders.detections.shard_jobs import (
 )
 from tfrecords.core.errors import InputError
 from tfrecords.core.records import CONCEPTS, MANIFEST, Records, open_records
-from tfrecords.formats.detections.image_concepts import read_concepts
+from tfrecords.formats.detections.image_concepts import concept_detections, read_concepts
 from tfrecords.formats.detections.reading import (
     DetectionSource,
     ImageDetections,
     read_detections,
 )
-from tfrecords.formats.features.record_store import open_feature_records
+from tfrecords.formats.features.nearest import nearest_rows
+from tfrecords.formats.features.record_store import RecordStore, open_feature_records
 from tfrecords.language.concepts import CONCEPT_CLASS, ConceptDictionary
 from tfrecords.pictures.boxes import Detections
 from tfrecords.pictures.image_names import ALL_IMAGES_SPLIT
+from tfrecords.pictures.region_boxes import WHOLE_IMAGE
 
-_COMPARED_AT_ONCE = 256
 # Objects count if their score is at least this part of the concept's highest score.
 _CERTAIN_ENOUGH = 0.5
 _NAMED_AT_ONCE = 3
-_WHOLE_IMAGE, _NO_BOXES = np.array([[0, 0, 1, 1]], np.float32), np.zeros((0, 4), np.float32)
+_NO_BOXES = np.zeros((0, 4), np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,14 +123,18 @@ def refine_detections(options: RefineOptions, progress: bool = True) -> Records:
         for name, found in detections.items()
     }
     words = list(dictionary.words)
-    scores = _score_table([evidence.get(name, {}) for name in others], words)
+    scores = np.stack([_scores(evidence.get(name, {}), words) for name in others])
     position = {name: index for index, name in enumerate(others)}
     own_rows = [position.get(name, -1) for name in names]
     rows: list[bytes] = []
-    nearest = nearest_rows(vectors, other_vectors, options.neighbors, own_rows)
+    nearest = (
+        row
+        for batch, _ in nearest_rows(vectors, other_vectors, options.neighbors, own_rows)
+        for row in batch
+    )
     for name, similar in zip(names, nearest, strict=True):
         own = evidence.get(name, {})
-        refined = (1 - options.neighbor_weight) * _score_table([own], words)[0]
+        refined = (1 - options.neighbor_weight) * _scores(own, words)
         refined += options.neighbor_weight * scores[similar].mean(axis=0)
         height, width = _size(detections.get(name))
         objects = _objects(refined, options.min_score, own, words)
@@ -147,15 +151,7 @@ def refine_detections(options: RefineOptions, progress: bool = True) -> Records:
             "neighbor_weight": options.neighbor_weight,
             "min_score": options.min_score,
             "gallery_split": options.gallery_split,
-            "detections": [
-                {
-                    "file": source.path.name,
-                    "min_score": source.min_score,
-                    "weight": source.weight,
-                    **source.box_options.recorded,
-                }
-                for source in options.detections
-            ],
+            "detections": [source.recorded for source in options.detections],
             "shards": options.shards,
         },
         sources=[
@@ -173,7 +169,7 @@ def _check(options: RefineOptions) -> None:
     check_at_least_one(options, "neighbors", "shards")
     for name in ("neighbor_weight", "min_score"):
         value = getattr(options, name)
-        if not (math.isfinite(value) and 0 <= value <= 1):
+        if not 0 <= value <= 1:
             raise InputError(f"{name}={value} must be in 0..1")
     for source in options.detections:
         if not 0 <= source.weight <= 1:
@@ -187,16 +183,19 @@ def _compared_images(
     options: RefineOptions,
 ) -> tuple[list[str], np.ndarray, list[str], np.ndarray]:
     """Returns names and vectors of the images to refine, and of those of the gallery."""
-    folder = options.gallery or options.features
-    names, vectors = _read_vectors(options.features, None)
+    folder, split = options.gallery or options.features, options.gallery_split
+    store = open_feature_records(options.features)
+    names = store.keys()
+    vectors = _directions(store, names)
+    rows = {name: row for row, name in enumerate(names)}
+    others, other_vectors = names, vectors
     if options.gallery:
-        others, other_vectors = _read_vectors(options.gallery, options.gallery_split)
-    elif options.gallery_split:
-        own = set(open_feature_records(options.features).keys_of(options.gallery_split))
-        rows = [row for row, name in enumerate(names) if name in own]
-        others, other_vectors = [names[row] for row in rows], vectors[rows]
-    else:
-        others, other_vectors = names, vectors
+        gallery = open_feature_records(options.gallery)
+        others = gallery.keys_of(split) if split else gallery.keys()
+        other_vectors = _directions(gallery, others)
+    elif split:
+        others = store.keys_of(split)
+        other_vectors = vectors[[rows[name] for name in others]]
     if vectors.shape[1] != other_vectors.shape[1]:
         raise InputError(
             f"the vectors of {options.features} have {vectors.shape[1]} values, those of "
@@ -208,9 +207,8 @@ def _compared_images(
             "neighbors require more; give a smaller --neighbors"
         )
     if options.gallery:
-        known = {name: row for row, name in enumerate(others)}
-        for row, name in enumerate(names):
-            if name in known and not np.allclose(vectors[row], other_vectors[known[name]], 0, 1e-2):
+        for name, vector in zip(others, other_vectors, strict=True):
+            if name in rows and not np.allclose(vectors[rows[name]], vector, 0, 1e-2):
                 raise InputError(
                     f"image {name!r} of {options.features} is another one than that of {folder}: "
                     "detections are found by name, so rename one of the two"
@@ -218,28 +216,15 @@ def _compared_images(
     return names, vectors, others, other_vectors
 
 
-def _read_vectors(folder: Path, split: str | None) -> tuple[list[str], np.ndarray]:
-    """Returns the names of the images of records, and their vectors float32 [N, D] of norm 1."""
-    store = open_feature_records(folder)
-    size = store.shapes.get("global_feature", (None,))[0]
-    if size is None:
-        raise InputError(
-            f"{folder} has no vector per image: extract features with a --backbone, not regions "
-            "alone"
-        )
-    store = replace(store, shapes={"global_feature": (size,)}, has_boxes=False)
-    names = store.keys() if split is None else store.keys_of(split)
-    table = np.empty((len(names), size), np.float32)
-    for row, name in enumerate(names):
-        found = store.get(name)
-        assert found is not None and found.global_feature is not None  # a key of the store
-        table[row] = found.global_feature
-    norms = np.linalg.norm(table, axis=1, keepdims=True)
+def _directions(store: RecordStore, names: Sequence[str]) -> np.ndarray:
+    """Returns the vectors float32 [N, D] of images, divided by their norms."""
+    vectors = store.vectors(names)
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not np.isfinite(norms).all() or not norms.all():
         wrong = names[int(np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))[0])]
-        raise InputError(f"{folder}: the vector of image {wrong!r} is zero or not finite")
-    table /= norms
-    return names, table
+        raise InputError(f"{store.folder}: the vector of image {wrong!r} is zero or not finite")
+    vectors /= norms
+    return vectors
 
 
 def _check_found(
@@ -279,59 +264,23 @@ def concept_evidence(
         dictionary: maps classes to concepts.
         sources: as given to `read_detections`.
     """
-    groups: dict[tuple[str, int], list[int]] = defaultdict(list)
-    for position, name in enumerate(detections.class_names):
-        for word in dictionary.concepts_of_class(name):
-            groups[word, int(detections.source_index[position])].append(position)
     best: dict[str, _Evidence] = {}
     # Objects in the order of their scores: among as many boxes, the first ones remain.
-    for (word, source), positions in sorted(
-        groups.items(), key=lambda item: -float(detections.scores[item[1]].max())
+    for own in sorted(
+        concept_detections(detections, dictionary, sources), key=lambda own: -own.scores.max()
     ):
-        scores = detections.scores[positions]
-        if detections.is_tag[positions[0]]:
-            score, boxes = min(float(scores.sum()), 1.0), _NO_BOXES
-            if score < sources[source].min_score:
-                continue
-        else:
-            score = float(scores.max())
-            boxes = detections.boxes[positions][scores >= _CERTAIN_ENOUGH * score]
-        score *= sources[source].weight
-        known = best.get(word, _Evidence(0.0, _NO_BOXES))
-        best[word] = _Evidence(
-            max(score, known.score), boxes if len(boxes) > len(known.boxes) else known.boxes
+        certain = own.scores >= _CERTAIN_ENOUGH * own.scores.max()
+        boxes = _NO_BOXES if own.are_labels else detections.boxes[own.positions][certain]
+        known = best.get(own.word, _Evidence(0.0, _NO_BOXES))
+        best[own.word] = _Evidence(
+            max(own.score, known.score), boxes if len(boxes) > len(known.boxes) else known.boxes
         )
     return best
 
 
-def _score_table(rows: Sequence[Mapping[str, _Evidence]], words: Sequence[str]) -> np.ndarray:
-    """Returns the scores float32 [N, C] of all concepts in images; 0 without evidence."""
-    columns = {word: column for column, word in enumerate(words)}
-    table = np.zeros((len(rows), len(words)), np.float32)
-    for row, evidence in enumerate(rows):
-        for word, found in evidence.items():
-            table[row, columns[word]] = found.score
-    return table
-
-
-def nearest_rows(
-    vectors: np.ndarray, gallery: np.ndarray, count: int, own_rows: Sequence[int]
-) -> Iterator[np.ndarray]:
-    """Yields the rows of the most similar images of the gallery, int [count], for each image.
-
-    Args:
-        vectors: float32 [N, D] of norm 1.
-        gallery: float32 [M, D] of norm 1; M is above `count`.
-        count: number of images.
-        own_rows: row of each of the N images in the gallery, which is never its own neighbor; -1 if
-            it is not there.
-    """
-    for start in range(0, len(vectors), _COMPARED_AT_ONCE):
-        similarities = vectors[start : start + _COMPARED_AT_ONCE] @ gallery.T
-        own = np.asarray(own_rows[start : start + _COMPARED_AT_ONCE])
-        present = np.flatnonzero(own >= 0)
-        similarities[present, own[present]] = -np.inf
-        yield from np.argpartition(-similarities, count - 1, axis=1)[:, :count]
+def _scores(evidence: Mapping[str, _Evidence], words: Sequence[str]) -> np.ndarray:
+    """Returns the scores float32 [C] of all concepts in an image; 0 without evidence."""
+    return np.array([evidence[w].score if w in evidence else 0 for w in words], np.float32)
 
 
 def _objects(
@@ -343,7 +292,7 @@ def _objects(
         if not refined[column] or refined[column] < min_score:
             break
         found = own.get(words[column])
-        boxes.append(found.boxes if found is not None and len(found.boxes) else _WHOLE_IMAGE)
+        boxes.append(found.boxes if found is not None and len(found.boxes) else WHOLE_IMAGE)
         classes += [column] * len(boxes[-1])
     return Detections(
         boxes=np.concatenate(boxes),

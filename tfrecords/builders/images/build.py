@@ -362,15 +362,7 @@ def _recorded_options(options: ImagesOptions, names: Collection[str]) -> dict[st
         "max_concepts": options.max_concepts,
         "concept_order": options.concept_order,
         "min_concept_count": options.min_concept_count,
-        "detections": [
-            {
-                "file": s.path.name,
-                "min_score": s.min_score,
-                "weight": s.weight,
-                **s.box_options.recorded,
-            }
-            for s in options.detections
-        ],
+        "detections": [source.recorded for source in options.detections],
         "splits": {split: path.name for split, path in options.splits.items()},
         "reference_splits": sorted(options.reference_splits) if options.references else [],
         "keep_images_without_concepts": options.keep_images_without_concepts,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -77,6 +77,62 @@ def read_concepts(path: Path, vocabulary: Vocabulary) -> tuple[ConceptDictionary
     return dictionary, counts
 
 
+class ConceptDetections(NamedTuple):
+    """The detections of a concept in an image by one source.
+
+    Attributes:
+        word: the concept.
+        source: index of the source.
+        positions: positions of the detections in `ImageDetections`, N.
+        scores: float32 [N], their scores.
+        score: the highest score of an object, or the sum over labels of the whole image, at most 1,
+            times the weight of the source.
+        are_labels: whether they are labels of the whole image.
+    """
+
+    word: str
+    source: int
+    positions: list[int]
+    scores: np.ndarray
+    score: float
+    are_labels: bool
+
+
+def concept_detections(
+    detections: ImageDetections,
+    dictionary: ConceptDictionary,
+    sources: Sequence[DetectionSource],
+    allowed: Container[str] | None = None,
+) -> Iterator[ConceptDetections]:
+    """Yields the detections of each concept by each source.
+
+    Labels of a classifier exclude each other. The scores of labels with the same concept are
+    therefore added (whippet 0.2 and saluki 0.2 make dog 0.4) before the sum is compared with the
+    source's `min_score`.
+
+    Args:
+        detections: detections in the image, from `read_detections`.
+        dictionary: maps classes to concepts.
+        sources: as given to `read_detections`.
+        allowed: the concepts to choose from; None allows all.
+    """
+    groups: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for position, name in enumerate(detections.class_names):
+        for word in dictionary.concepts_of_class(name):
+            if allowed is None or word in allowed:
+                groups[word, int(detections.source_index[position])].append(position)
+    for (word, source), positions in groups.items():
+        scores = detections.scores[positions]
+        # A source has either objects or labels.
+        are_labels = bool(detections.is_tag[positions[0]])
+        score = min(float(scores.sum()), 1.0) if are_labels else float(scores.max())
+        # `read_detections` compares the scores of objects.
+        if are_labels and score < sources[source].min_score:
+            continue
+        weighted = score * sources[source].weight
+        yield ConceptDetections(word, source, positions, scores, weighted, are_labels)
+
+
 def image_concepts(
     detections: ImageDetections,
     dictionary: ConceptDictionary,
@@ -89,10 +145,6 @@ def image_concepts(
     dropped: Counter[str] | None = None,
 ) -> list[ImageConcept]:
     """Returns the concepts of an image, in ascending order of scores.
-
-    Labels of a classifier exclude each other. The scores of labels with the same concept are
-    therefore added (whippet 0.2 and saluki 0.2 make dog 0.4) before the sum is compared with the
-    source's `min_score`.
 
     Args:
         detections: detections in the image, from `read_detections`.
@@ -108,32 +160,19 @@ def image_concepts(
     Returns:
         At most `max_concepts` concepts; the concept with the highest rank is last.
     """
-    groups: dict[tuple[str, int], list[int]] = defaultdict(list)
-    for position, name in enumerate(detections.class_names):
-        for word in dictionary.concepts_of_class(name):
-            if allowed is None or word in allowed:
-                groups[word, int(detections.source_index[position])].append(position)
-
     best: dict[str, ImageConcept] = {}
     keys: dict[str, tuple[int, int]] = {}
-    for (word, source), positions in groups.items():
-        scores = detections.scores[positions]
-        top = positions[int(np.argmax(scores))]
-        if detections.is_tag[top]:
-            score, count = min(float(scores.sum()), 1.0), 1
-            if score < sources[source].min_score:
-                continue
-        else:
-            score, count = float(scores.max()), len(positions)
+    for own in concept_detections(detections, dictionary, sources, allowed):
+        word, top = own.word, own.positions[int(np.argmax(own.scores))]
         ymin, xmin, ymax, xmax = detections.boxes[top].tolist()
         found = ImageConcept(
             word,
-            score * sources[source].weight,
-            count,
+            own.score,
+            1 if own.are_labels else len(own.positions),
             (ymin, xmin, ymax, xmax),
-            detections.sizes[source],
+            detections.sizes[own.source],
         )
-        class_key = (source, int(detections.class_ids[positions].min()))
+        class_key = (own.source, int(detections.class_ids[own.positions].min()))
         keys[word] = min(keys.get(word, class_key), class_key)
         known = best.get(word, found)
         most_certain = found if found.score > known.score else known

@@ -18,6 +18,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -103,6 +104,16 @@ class DetectionSource:
                 sizes=box_options.sizes or box_defaults.sizes,
             ),
         )
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """The file and how it is read, for the options in a manifest."""
+        return {
+            "file": self.path.name,
+            "min_score": self.min_score,
+            "weight": self.weight,
+            **self.box_options.recorded,
+        }
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -54,9 +54,7 @@ class RegionOptions:
             {
                 "file": source.path.name,
                 "companion": source.companion.name if source.companion else None,
-                "min_score": source.min_score,
-                "weight": source.weight,
-                **source.box_options.recorded,
+                **source.recorded,
             }
             for source in self.detections
         ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import mmap
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from absl import logging
 
 from tfrecords.core.errors import InputError
 from tfrecords.core.examples import decode_example, find_feature, frame_span, read_frame
+from tfrecords.core.name_examples import describe_names
 from tfrecords.core.records import Records, open_records
 from tfrecords.formats.features.types import FEATURE_KINDS, StoredFeatures
 from tfrecords.pictures.name_index import NameIndex, find_stored
@@ -63,6 +65,31 @@ class RecordStore:
         index = _index(self.folder, self.digest)
         files = set(open_records(self.folder).shards(split))
         return [name for name, (shard, _) in index.places.items() if index.files[shard] in files]
+
+    def vectors(self, names: Sequence[str]) -> np.ndarray:
+        """Reads the vectors float32[N, D] of images.
+
+        Raises:
+            InputError: the records have no vector per image, or do not contain an image.
+        """
+        if "global_feature" not in self.shapes:
+            raise InputError(
+                f"{self.folder}: these records do not contain the vector per image that finding "
+                "similar images requires; build them with --backbone"
+            )
+        shape = self.shapes["global_feature"]
+        vectors_only = replace(self, shapes={"global_feature": shape}, has_boxes=False)
+        table = np.empty((len(names), shape[0] or 0), np.float32)
+        missing = []
+        for row, name in enumerate(names):
+            stored = vectors_only.get(name)
+            if stored is None or stored.global_feature is None:
+                missing.append(name)
+            else:
+                table[row] = stored.global_feature
+        if missing:
+            raise InputError(f"{self.folder} does not contain {describe_names(missing)}")
+        return table
 
     def get(self, *names: str) -> StoredFeatures | None:
         """See `FeatureStore.get`."""

@@ -12,7 +12,6 @@ from tfrecords.formats import tables
 from tfrecords.formats.paired import fields, karpathy
 from tfrecords.formats.paired.types import PairedDataset, PairedImage
 
-_FILE_KEYS = {"filename", "file_path", "file_name"}
 EXPECTED = (
     "a list of objects (or one per line) with `file_path`, `file_name`, `image`, `image_id` or "
     "`id`, and `captions`, `caption` or `text`; or one object of image -> captions"
@@ -24,8 +23,8 @@ def read_json_list(path: Path) -> PairedDataset:
 
     An object has names or ids of images as keys, and a caption or a list of captions as values.
     Names and captions have the keys of `karpathy`, or those of the columns of tables (`image`,
-    `caption`, `text`; see `tfrecords.formats.tables`). An `image_id` may be a file
-    name. Captions are a list or one text; objects of the same image need not be consecutive.
+    `caption`, `text`; see `tfrecords.formats.tables`). An `image_id` may be a file name. Captions
+    are a list or one text; objects of the same image need not be consecutive.
 
     Raises:
         InputError: the file is not JSON, or an object has no name or captions; names `path:line`.
@@ -38,8 +37,7 @@ def read_json_list(path: Path) -> PairedDataset:
         if element.key:
             if not isinstance(row, str):
                 raise InputError(f"{place}: expected {EXPECTED}, found {fields.found(row)}")
-            name = "file_name" if tables.has_image_suffix(element.key) else "id"
-            row = {name: element.key, "captions": [row]}
+            row = {"image_id": element.key, "captions": [row]}
         row = fields.object_of(row, place, "an object for an image")
         image = karpathy.read_image(_with_known_keys(row, place), place, skipped, words)
         name = image.file or image.image_id
@@ -69,7 +67,7 @@ def _with_known_keys(row: dict[str, Any], place: str) -> dict[str, Any]:
     keys = list(row)
     names = [tables.simple_name(key) for key in keys]
     found = dict(row)
-    if not _FILE_KEYS & row.keys():
+    if not row.keys() & karpathy.FILE_KEYS:
         image = tables.find_name(names, tables.IMAGE_NAMES)
         if image is not None:
             found["file_name"] = row[keys[image]]
@@ -78,9 +76,11 @@ def _with_known_keys(row: dict[str, Any], place: str) -> dict[str, Any]:
     if number is not None:
         value = row[keys[number]]
         found.pop("id", None)
-        # `r2m-caption` and `r2m-select-captions` use file names as ids.
+        # Keys of an object may be file names, and so may the ids that `r2m-caption` and
+        # `r2m-select-captions` write.
         is_file = isinstance(value, str) and tables.has_image_suffix(value)
-        found["file_name" if is_file and not _FILE_KEYS & found.keys() else "id"] = value
+        has_file = found.keys() & karpathy.FILE_KEYS
+        found["file_name" if is_file and not has_file else "id"] = value
     if not {"sentences", "captions"} & row.keys():
         caption = tables.find_name(names, tables.CAPTION_NAMES)
         if caption is None:

@@ -11,6 +11,7 @@ from tfrecords.formats.paired import fields
 from tfrecords.formats.paired.types import Caption, PairedDataset, PairedImage
 
 # In upstream's order of preference (prepro_labels).
+FILE_KEYS = ("filename", "file_path", "file_name")
 _NUMBERS = ("cocoid", "imgid", "id")
 
 
@@ -78,10 +79,7 @@ def read_image(
 
 
 def _file(row: dict[str, Any], place: str) -> str | None:
-    name = next(
-        (row[key] for key in ("filename", "file_path", "file_name") if row.get(key) is not None),
-        None,
-    )
+    name = next((row[key] for key in FILE_KEYS if row.get(key) is not None), None)
     if name is None:
         return None
     file = fields.relative_file(name, place)

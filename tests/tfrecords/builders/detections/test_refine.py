@@ -16,12 +16,13 @@ from concept_records import CLASSES, DICTIONARY, SENTENCES, write_toy_records
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfrecords.builders.detections.refine import RefineOptions, nearest_rows, refine_detections
+from tfrecords.builders.detections.refine import RefineOptions, refine_detections
 from tfrecords.core.errors import InputError
 from tfrecords.core.examples import encode_example
 from tfrecords.core.writer import write_dataset
 from tfrecords.formats.detections.image_concepts import image_concepts
 from tfrecords.formats.detections.reading import DetectionSource, read_boxes, read_detections
+from tfrecords.formats.features.nearest import nearest_rows
 
 # Angles of the images' vectors in degrees: a, b and c are similar, d and e as well.
 TRAIN, NEW = {"a": 0, "b": 10, "c": 20, "d": 90, "e": 95}, {"x": 12}
@@ -235,7 +236,8 @@ def test_nearest_rows_are_the_most_similar_ones(seed: int, count: int, own: int)
     random = np.random.default_rng(seed)
     gallery, vectors = random.normal(size=(7, 3)), random.normal(size=(300, 3))
     own_rows = [own if place % 2 else -1 for place in range(300)]
-    for place, rows in enumerate(nearest_rows(vectors, gallery, count, own_rows)):
+    batches = nearest_rows(vectors, gallery, count, own_rows)
+    for place, rows in enumerate(row for batch, _ in batches for row in batch):
         similarities = gallery @ vectors[place]
         if own_rows[place] >= 0:
             similarities[own] = -np.inf
